@@ -1,0 +1,38 @@
+# Every target explains itself: `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test lint ui clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+# The stamp is newer than what it depends on exactly when the installation is: a second call installs nothing.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' -c constraints.txt
+	@touch $@
+
+install: $(VENV)/.installed ## make .venv when it is missing or stale and install the pinned project
+
+train: $(VENV)/.installed ## run an experiment; ARGS="..." are its overrides, none is the embedded default
+	$(BIN)/python -m llama_experiments $(ARGS)
+
+test: $(VENV)/.installed ## run the tests; ARGS="..." goes to pytest
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.installed ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: $(VENV)/.installed ## MLflow's page on the recorded runs
+	$(BIN)/python -m llama_experiments ui $(ARGS)
+
+clean: ## delete .venv and caches (outputs/ stays)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,70 @@
+"""Every mistake a user can make ends in one of these: a sentence, not a traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class UserError(Exception):
+    """Something the user can put right. The message says what is wrong, where, and what would be right."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """One wrong setting: its dotted path in the config, a sentence, and where it was set."""
+
+    path: str
+    sentence: str
+    origin: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.path}: {self.sentence}" if self.path else self.sentence
+        return f"{told}       ({self.origin})" if self.origin else told
+
+
+class ConfigError(UserError):
+    """All mistakes of a config together."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class SettingError(UserError):
+    """Values of one component that break its rules: `[(setting, sentence), ...]`."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{setting} {sentence}" for setting, sentence in self.problems))
+
+
+def check_settings(*rules: tuple[str, bool, str]) -> None:
+    """Check `(setting, holds, what it must be)` triples.
+
+    Raises:
+        SettingError: naming every setting whose rule does not hold.
+    """
+    broken = [(setting, sentence) for setting, holds, sentence in rules if not holds]
+    if broken:
+        raise SettingError(broken)
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate a typo most likely stood for, or None when nothing is close."""
+    known = list(candidates)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return close[0]
+    # A word that was cut short or is one part of a longer name: `lr_sweeps`, `learning`.
+    return next((name for name in known if len(word) >= 3 and (word in name or name in word)), None)
+
+
+def offer(word: str, candidates: Iterable[str], what: str) -> str:
+    """How to go on after an unknown `word`: the nearest candidate, or all of them."""
+    known = sorted(candidates)
+    close = nearest(word, known)
+    if close is not None:
+        return f"did you mean '{close}'?"
+    return f"{what}: {', '.join(known)}" if known else f"there are no {what}"
