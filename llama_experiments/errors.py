@@ -19,6 +19,10 @@ class Mistake:
     sentence: str
     origin: str = ""
 
+    def at(self, origin: str) -> Mistake:
+        """The same mistake, with where it was set."""
+        return dataclasses.replace(self, origin=origin)
+
     def __str__(self) -> str:
         told = f"{self.path}: {self.sentence}" if self.path else self.sentence
         return f"{told}       ({self.origin})" if self.origin else told

@@ -1,0 +1,97 @@
+"""A model folder in Hugging Face format, looked at without loading it: is it whole, is it a Llama."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from llama_experiments.errors import UserError, offer
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+def checkpoint_problem(folder: Path) -> str | None:
+    """What keeps a folder from being a whole Llama checkpoint with its tokenizer, or None."""
+    if not folder.exists():
+        siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+        return f"there is no folder {folder}; {offer(folder.name, siblings[:200], 'folders there')}"
+    if not folder.is_dir():
+        return f"{folder} is a file; give the folder of the model"
+    try:
+        config = model_config(folder)
+        if config.get("model_type") != "llama":
+            return f"{folder} holds a model of type '{config.get('model_type')}'; only 'llama' is fine-tuned here"
+        for file in weight_files(folder):
+            read_header(file)
+    except UserError as error:
+        return str(error)
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is there"
+    return None
+
+
+def model_config(folder: Path) -> dict[str, Any]:
+    """The folder's `config.json`.
+
+    Raises:
+        UserError: missing or not JSON.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise UserError(f"{folder} has no config.json: it is not a model in Hugging Face format")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} holds no settings")
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold the weights.
+
+    Raises:
+        UserError: there are none, or the index names one that is missing.
+    """
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
+        pickled = any(folder.glob("pytorch_model*.bin"))
+        advice = "; its weights are pickled (pytorch_model.bin): convert them to safetensors" if pickled else ""
+        raise UserError(f"{folder} has no {SINGLE}{advice}")
+    try:
+        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (json.JSONDecodeError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / INDEX} is not an index of weights") from error
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} lacks {name}, which its index names")
+    return [folder / name for name in names]
+
+
+def read_header(file: Path) -> dict[str, dict[str, Any]]:
+    """The tensors of a safetensors file: name -> dtype, shape, data_offsets.
+
+    Raises:
+        UserError: cut off or damaged.
+    """
+    size = file.stat().st_size
+    damaged = UserError(f"{file} is not a whole safetensors file: it is cut off or damaged; copy it again")
+    if size < 8:
+        raise damaged
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        if length > size - 8:
+            raise damaged
+        try:
+            header = json.loads(stream.read(length))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise damaged from error
+    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    if 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0) != size:
+        raise damaged
+    return tensors

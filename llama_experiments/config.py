@@ -1,0 +1,230 @@
+"""The composed config, checked against the dataclasses and built: beyond this module there is no `DictConfig`.
+
+A group's YAML file is a constructor call: `_target_` names one of our dataclasses and the other keys are its
+fields. `build` walks the tree beside the type hints, so the fields are the only schema there is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar, Union
+
+from llama_experiments.errors import ConfigError, Mistake, SettingError, nearest, offer
+
+ALLOWED_PREFIX = "llama_experiments."
+MISSING = "???"
+
+T = TypeVar("T")
+
+
+class _Wrong(Exception):
+    """A value that does not convert; the message says what would be right."""
+
+
+class _Invalid:
+    """Stands for a value whose mistakes have been noted."""
+
+
+INVALID = _Invalid()
+
+
+def build(
+    tree: Mapping[str, Any], expected: type[T], origin: Callable[[str], str] | None = None, path: str = ""
+) -> T:
+    """Build `expected` from a plain tree of a composed config.
+
+    Args:
+        tree: what `OmegaConf.to_container(config, resolve=True)` gives.
+        expected: the dataclass to build; a node's `_target_` may name a subclass of what its field expects.
+        origin: where the setting at a dotted path was set, for messages.
+        path: dotted path of `tree` itself.
+
+    Raises:
+        ConfigError: with every mistake in the tree, not only the first.
+    """
+    builder = _Builder()
+    built = builder.component(tree, expected, path)
+    if builder.mistakes:
+        raise ConfigError([m.at(origin(m.path) if origin else "") for m in builder.mistakes])
+    return typing.cast(T, built)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.mistakes: list[Mistake] = []
+
+    def note(self, path: str, sentence: str) -> _Invalid:
+        self.mistakes.append(Mistake(path, sentence))
+        return INVALID
+
+    def component(self, node: Any, expected: type, path: str) -> Any:
+        """A dataclass from its node."""
+        if not isinstance(node, Mapping):
+            return self.note(path, f"must be a group of settings (with a _target_), not {_show(node)}")
+        cls = self._target(node, expected, path)
+        if isinstance(cls, _Invalid):
+            return INVALID
+        hints = typing.get_type_hints(cls)
+        fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+        values: dict[str, Any] = {}
+        for key, value in node.items():
+            if key == "_target_":
+                continue
+            here = _join(path, str(key))
+            if key not in fields:
+                self.note(here, _unknown(str(key), value, fields, cls, path))
+                continue
+            values[str(key)] = self.value(value, hints[str(key)], here)
+        for name, field in fields.items():
+            if _required(field) and name not in values:
+                values[name] = self.note(_join(path, name), "is required and is not set")
+        # What did not convert has been told; the rules of the rest are still worth telling in the same answer.
+        known = {name: value for name, value in values.items() if value is not INVALID}
+        if any(_required(fields[name]) for name in values if name not in known):
+            return INVALID
+        try:
+            built = cls(**known)
+        except SettingError as error:
+            for setting, sentence in error.problems:
+                if setting not in values or setting in known:
+                    self.note(_join(path, setting), sentence)
+            return INVALID
+        return built if len(known) == len(values) else INVALID
+
+    def _target(self, node: Mapping[str, Any], expected: type, path: str) -> type | _Invalid:
+        """The class to build: what `_target_` names, or the class the field expects."""
+        target = node.get("_target_")
+        if target is None:
+            return expected
+        here = _join(path, "_target_")
+        if not isinstance(target, str) or not target.startswith(ALLOWED_PREFIX):
+            # Before any import: importing is already running somebody's code.
+            return self.note(here, f"{_show(target)} is not one of ours: a _target_ starts with {ALLOWED_PREFIX!r}")
+        module_name, _, name = target.rpartition(".")
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError:
+            return self.note(here, f"there is no module '{module_name}'")
+        cls = getattr(module, name, None)
+        if not isinstance(cls, type) or not dataclasses.is_dataclass(cls) or not issubclass(cls, expected):
+            ours = [
+                key
+                for key, value in vars(module).items()
+                if isinstance(value, type) and issubclass(value, expected) and dataclasses.is_dataclass(value)
+            ]
+            return self.note(here, f"'{target}' is not a {expected.__name__}; {offer(name, ours, 'those here')}")
+        return cls
+
+    def value(self, value: Any, hint: Any, path: str) -> Any:
+        """A field's value, converted to its type."""
+        if isinstance(value, str) and value == MISSING:
+            return self.note(path, f"is required: give it, for example {path}=...")
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            return self.component(value, hint, path)
+        try:
+            return _convert(value, hint)
+        except _Wrong as wrong:
+            return self.note(path, f"must be {wrong}, not {_show(value)}")
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """`value` as `hint`, losing nothing: 3.5 is no int, and a word is no number."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, arguments)
+    if origin is Literal:
+        if value in arguments and not isinstance(value, bool):
+            return value
+        close = nearest(str(value), [str(argument) for argument in arguments])
+        hinted = f" (did you mean '{close}'?)" if close else ""
+        raise _Wrong(f"one of {', '.join(str(argument) for argument in arguments)}{hinted}")
+    if origin in (list, tuple):
+        if not isinstance(value, list | tuple):
+            raise _Wrong("a list")
+        return origin(_convert(item, arguments[0]) for item in value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _Wrong("a group of settings")
+        return {_convert(key, arguments[0]): _convert(item, arguments[1]) for key, item in value.items()}
+    if hint is type(None):
+        if value is None:
+            return None
+        raise _Wrong("null")
+    return _convert_scalar(value, hint)
+
+
+def _convert_union(value: Any, hints: tuple[Any, ...]) -> Any:
+    # The value's own type first: in `str | list[str]` a list stays one, in `int | str` a word does.
+    for hint in hints:
+        if type(value) is (typing.get_origin(hint) or hint):
+            return _convert(value, hint)
+    reasons = []
+    for hint in hints:
+        try:
+            return _convert(value, hint)
+        except _Wrong as wrong:
+            reasons.append(str(wrong))
+    raise _Wrong(" or ".join(reasons))
+
+
+def _convert_scalar(value: Any, hint: type) -> Any:
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        raise _Wrong("true or false")
+    if hint is str:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return str(value)
+        raise _Wrong("text")
+    if hint in (int, float):
+        kind = "a whole number" if hint is int else "a number"
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise _Wrong(kind)
+        try:
+            number = float(value)
+            if hint is float:
+                return number
+            if math.isfinite(number) and number == int(number):
+                return int(value)
+        except ValueError:
+            pass  # a word: said below, like a fraction
+        raise _Wrong(kind)
+    raise TypeError(f"a setting cannot be a {hint}")  # a mistake in our dataclasses, not the user's
+
+
+def _unknown(key: str, value: Any, fields: Mapping[str, Any], cls: type, path: str) -> str:
+    """The sentence for a key that `cls` has no field for."""
+    if path:
+        return f"{cls.__name__} has no such setting; {offer(key, fields, 'its settings')}"
+    elsewhere = f"{nested}.{key}" if (nested := _group_with(key, cls)) else None
+    if elsewhere:
+        return f"there is no such setting; did you mean '{elsewhere}'?"
+    return f"there is no such setting; {offer(key, fields, 'the settings at the top')}"
+
+
+def _group_with(key: str, cls: type) -> str | None:
+    """The group whose base class has a field `key`: people type `learning_rate` for `training.learning_rate`."""
+    for name, hint in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint) and key in {field.name for field in dataclasses.fields(hint)}:
+            return name
+    return None
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _show(value: Any) -> str:
+    text = repr(value) if not isinstance(value, Mapping) else "a group of settings"
+    return text if len(text) <= 60 else text[:57] + "..."

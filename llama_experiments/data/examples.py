@@ -1,0 +1,65 @@
+"""Encoded examples, and batches of them: tokens on the left, padding on the right, lengths beside."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import torch
+
+Batch = Mapping[str, "torch.Tensor"]
+
+
+class Examples:
+    """A part's examples, column by column over memory-mapped Arrow data.
+
+    A table needs the columns `input_ids` (a list of tokens for each example), `row` (its row in the part) and
+    `count` (how many items its loss is a sum of). Other columns are a task's own: a list runs beside the tokens.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        table = table.combine_chunks()
+        self.fixed: dict[str, np.ndarray] = {}  # name -> [examples]
+        self.ragged: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # name -> flat values, offsets
+        for name in table.column_names:
+            column = table.column(name)
+            array = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+            if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+                self.ragged[name] = (array.values.to_numpy(), array.offsets.to_numpy().astype(np.int64))
+            else:
+                self.fixed[name] = array.to_numpy(zero_copy_only=False)
+        self.offsets = self.ragged["input_ids"][1]
+        self.lengths = np.diff(self.offsets)  # [examples] tokens
+        self.counts = self.fixed["count"]  # [examples] items of the loss
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        """Examples side by side: `input_ids` and other lists [batch, length], `lengths` and the rest [batch].
+
+        The padding is 0, which may be a real token: what is padding is told by `lengths` and by nothing else.
+        """
+        import torch
+
+        length = int(self.lengths[indices].max())
+        batch = {"lengths": torch.from_numpy(self.lengths[indices]), "index": torch.from_numpy(indices)}
+        for name, (values, offsets) in self.ragged.items():
+            padded = np.zeros((len(indices), length), dtype=np.int64)
+            for position, index in enumerate(indices):
+                start, end = offsets[index], offsets[index + 1]
+                padded[position, : end - start] = values[start:end]
+            batch[name] = torch.from_numpy(padded)
+        for name, column in self.fixed.items():
+            batch[name] = torch.from_numpy(column[indices])
+        return batch
+
+
+def hash_of_indices(indices: np.ndarray) -> str:
+    """A step's examples as a short hash: the sample ledger."""
+    return hashlib.blake2b(np.ascontiguousarray(indices, dtype="<i8").tobytes(), digest_size=8).hexdigest()

@@ -1,0 +1,177 @@
+"""Local files as tables of rows, and what is wrong with them in a sentence."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from llama_experiments.errors import UserError, offer
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Table
+
+SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".text": "text",
+    ".tokens": "text",
+    ".md": "text",
+}
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+CHUNK = 1 << 20
+
+
+def file_problem(path: Path, file_format: str = "auto") -> str | None:
+    """What is wrong with a file that can be told without reading it through, or None."""
+    if not path.exists():
+        siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+        if not path.parent.is_dir():
+            return f"no file {path}: there is no folder {path.parent}"
+        return f"no file {path}; {offer(path.name, siblings[:200], 'files there')}"
+    if path.is_dir():
+        return f"{path} is a folder where a file belongs; for all its files write '{path}/*.csv'"
+    try:
+        with path.open("rb") as stream:
+            if not stream.read(1):
+                return f"{path} is empty"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    if file_format == "auto" and _suffix(path) not in SUFFIXES:
+        return f"{path.name} has a suffix that says no format; set dataset.format (csv, tsv, json, parquet or text)"
+    return None
+
+
+def read_files(paths: list[Path], file_format: str, sample_by: str) -> Table:
+    """The rows of files of one format, in order, memory-mapped. Text columns of CSV and TSV stay text.
+
+    Raises:
+        UserError: missing, empty, binary or not UTF-8, not of its format, or without rows.
+    """
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    datasets.disable_progress_bars()
+    formats = {SUFFIXES[_suffix(path)] if file_format == "auto" else file_format for path in paths}
+    if len(formats) > 1:
+        raise UserError(f"files of different formats: {', '.join(sorted(formats))}; give files of one format")
+    kind = formats.pop()
+    for path in paths:
+        if (sentence := file_problem(path, file_format)) is not None:
+            raise UserError(sentence)
+        if kind != "parquet":
+            _check_encoding(path)
+    options: dict[str, Any] = {}
+    if kind in DELIMITERS:
+        header = _common_header(paths, DELIMITERS[kind])
+        # Every column as text: "NA" is a word here, and labels are converted when their names are known.
+        options = {
+            "sep": DELIMITERS[kind],
+            "features": datasets.Features({name: datasets.Value("string") for name in header}),
+            "keep_default_na": False,
+            "encoding": "utf-8-sig",
+        }
+    elif kind == "text":
+        options = {"sample_by": sample_by}
+    builder = "csv" if kind in DELIMITERS else kind
+    files = [str(path) for path in paths]
+    try:
+        table = datasets.load_dataset(builder, data_files=files, split="train", **options)
+    except (DatasetGenerationError, ValueError, OSError, TypeError) as error:
+        raise UserError(_diagnosis(paths, kind, error)) from error
+    if not len(table):
+        raise UserError(f"{', '.join(path.name for path in paths)}: there are no rows in it")
+    return table
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).suffix.lower()
+
+
+def _open(path: Path) -> BinaryIO:
+    opened = gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
+    return opened  # type: ignore[return-value]
+
+
+def _check_encoding(path: Path) -> None:
+    """Refuse binary and non-UTF-8 files with the place of the first wrong byte."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
+    try:
+        with _open(path) as stream:
+            while chunk := stream.read(CHUNK):
+                if b"\0" in chunk:
+                    raise UserError(f"{path.name} is a binary file (a zero byte near line {line}), not text")
+                try:
+                    decoder.decode(chunk)
+                except UnicodeDecodeError as error:
+                    # The decoder may hold a few bytes of the chunk before; they hold no line break.
+                    line += chunk.count(b"\n", 0, max(error.start, 0))
+                    raise UserError(
+                        f"{path.name} is not UTF-8 (line {line}, byte 0x{error.object[error.start]:02x}); "
+                        f"convert it, for example: iconv -f latin1 -t utf-8 {path.name}"
+                    ) from error
+                line += chunk.count(b"\n")
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name} ends in the middle of a UTF-8 character") from error
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise UserError(f"{path.name} is not a whole gzip file: {error}") from error
+
+
+def _common_header(paths: list[Path], delimiter: str) -> list[str]:
+    headers = []
+    for path in paths:
+        with _open(path) as stream:
+            lines = codecs.getreader("utf-8-sig")(stream)
+            header = next(csv.reader(lines, delimiter=delimiter), [])
+        if len(set(header)) != len(header):
+            raise UserError(f"{path.name}: two columns have the same name: {', '.join(header)}")
+        headers.append(header)
+    for path, header in zip(paths[1:], headers[1:], strict=True):
+        if header != headers[0]:
+            raise UserError(
+                f"{path.name} has the columns {', '.join(header)}, but {paths[0].name} has {', '.join(headers[0])}"
+            )
+    return headers[0]
+
+
+def _diagnosis(paths: list[Path], kind: str, error: BaseException) -> str:
+    """The library's failure in a sentence, with the line where it can be found."""
+    if kind == "json":
+        for path in paths:
+            if (sentence := _broken_json(path)) is not None:
+                return sentence
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    names = ", ".join(path.name for path in paths)
+    return f"{names} cannot be read as {kind}: {' '.join(str(cause).split())[:300]}"
+
+
+def _broken_json(path: Path) -> str | None:
+    with _open(path) as stream:
+        text = stream.read().decode("utf-8-sig")
+    if text.lstrip().startswith("["):
+        try:
+            json.loads(text)
+        except json.JSONDecodeError as error:
+            return f"{path.name} is not JSON: {error.msg} at line {error.lineno}"
+        return None
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                return f"{path.name}: line {number} is not JSON: {error.msg} at column {error.colno}"
+            if not isinstance(row, dict):
+                return f"{path.name}: line {number} is not an object with columns"
+    return None

@@ -1,0 +1,37 @@
+"""Which examples make up each step: a function of (seed, epoch) and of nothing that ran before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+POOL_BATCHES = 64  # lengths are sorted within pools of so many batches: 1-3% padding, and still a shuffle
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The batches of an epoch, each of examples of similar length; every example once.
+
+    Args:
+        lengths: [examples] tokens of each example.
+        batch_size: examples of a batch; the last of an epoch's pool may hold fewer.
+        seed: of the run.
+        epoch: from 1.
+
+    Returns:
+        Index arrays of up to `batch_size` examples, in the order of the steps.
+    """
+    random = np.random.default_rng([seed, epoch])
+    shuffled = random.permutation(len(lengths))
+    pool = POOL_BATCHES * batch_size
+    batches = []
+    for start in range(0, len(shuffled), pool):
+        indices = shuffled[start : start + pool]
+        # Stable: examples of equal length stay shuffled.
+        indices = indices[np.argsort(lengths[indices], kind="stable")]
+        batches.extend(indices[cut : cut + batch_size] for cut in range(0, len(indices), batch_size))
+    return [batches[position] for position in random.permutation(len(batches))]
+
+
+def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """All examples in batches of similar lengths, the longest first: if memory is short it shows at once."""
+    indices = np.argsort(-lengths, kind="stable")
+    return [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]

@@ -1,0 +1,126 @@
+"""The story of a run, on one page."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from llama_experiments.data.sources import PARTS, Dataset
+from llama_experiments.errors import Mistake, offer
+from llama_experiments.models import Model
+from llama_experiments.runs.mirror import Tracker
+from llama_experiments.tasks.base import Task
+from llama_experiments.techniques.base import Technique
+from llama_experiments.training.settings import Training
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What is learned, from what, by which model, how. Its fields are the config groups."""
+
+    model: Model
+    dataset: Dataset
+    task: Task
+    technique: Technique
+    training: Training
+    tracker: Tracker
+    seed: int = 0
+    output_dir: str = "outputs"
+
+    def run(self, folder: Path, config: dict[str, Any], overrides: list[str]) -> float:
+        """Run into `folder`; returns the last evaluation loss, which sweepers minimise.
+
+        Args:
+            folder: the run's folder, which Hydra has made.
+            config: the composed config as a plain tree, for the tracker.
+            overrides: of the command line, for the report.
+
+        Raises:
+            UserError: whatever the user can put right.
+        """
+        from llama_experiments.data.rows import load_rows
+        from llama_experiments.data.tokenized import encode
+        from llama_experiments.models import cast_parameters, check_length
+        from llama_experiments.runs.console import Console
+        from llama_experiments.runs.describe import describe_run, leaves, run_tags
+        from llama_experiments.runs.environment import describe_environment
+        from llama_experiments.runs.folder import RunFolder
+        from llama_experiments.runs.mirror import Mirror
+        from llama_experiments.runs.record import Record
+        from llama_experiments.tasks.task_model import TaskModel
+        from llama_experiments.training.device import frozen_dtype, make_accelerator
+        from llama_experiments.training.loop import fit
+        from llama_experiments.training.probe import probe_padding
+
+        output_dir = Path(self.output_dir)
+        accelerator = make_accelerator(self.training)
+        with accelerator.main_process_first():  # the others find what the first has kept
+            rows = load_rows(self.dataset, self.task)
+            task = self.task.bind(rows, self.dataset.labels)
+            task = self.technique.adapt_task(task, rows["train"])
+            rows = {part: task.prepared(rows[part]) for part in PARTS}
+            loaded = self.model.load(task, self.seed)
+            check_length(loaded, task)
+            examples = {part: encode(rows[part], task, loaded.tokenizer, output_dir / "cache") for part in PARTS}
+        model = self.technique.adapt_model(loaded.model)
+        cast_parameters(model, frozen_dtype(self.model.dtype, accelerator))
+        if self.training.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        groups = self.technique.parameter_groups(model)
+        environment = describe_environment(accelerator, rows, self.dataset, loaded)
+        task_model = TaskModel(model, task)
+        probe_padding(task_model, examples["validation"], accelerator.device)
+
+        speaks = accelerator.is_main_process
+        console = Console(self.training.epochs, speaks)
+        mirror = Mirror(self.tracker, output_dir, console.warn)
+        facts = describe_run(self, folder, rows, examples, model, accelerator)
+        with Record(RunFolder(folder), console, mirror, overrides=overrides, writes=speaks) as record:
+            record.start(facts, environment, leaves(config), run_tags(self, folder, environment))
+            for epoch in fit(
+                task_model,
+                examples["train"],
+                examples["validation"],
+                training=self.training,
+                groups=groups,
+                seed=self.seed,
+                accelerator=accelerator,
+                on_step=record.step,
+            ):
+                record.epoch(epoch)
+                last = epoch.epoch == self.training.epochs or not groups
+                if record.improves(epoch) if self.training.save_model == "best" else last:
+                    record.keep(epoch, rows["validation"], task)
+                    if self.training.save_model != "none" and epoch.epoch > 0:
+                        record.keep_model(model, loaded.tokenizer, task.max_length)
+            record.finish(task)
+        assert epoch.evaluation is not None, "the last epoch is always evaluated"
+        return epoch.evaluation.loss
+
+    def problems(self) -> list[Mistake]:
+        """What can be seen to be wrong before anything slow is started, beyond each setting's own rules."""
+        found = [Mistake(f"model.{setting}", sentence) for setting, sentence in self.model.problems()]
+        found += [Mistake(f"dataset.{setting}", sentence) for setting, sentence in self.dataset.problems()]
+        for column in self.dataset.columns:
+            if column not in self.task.columns:
+                sentence = f"the task reads {' and '.join(self.task.columns)}; {offer(column, self.task.columns, 'columns')}"
+                found.append(Mistake(f"dataset.columns.{column}", sentence))
+        positions = self.model.positions()
+        if positions is not None and self.task.max_length > positions:
+            sentence = f"{self.task.max_length} tokens are more than the model's {positions} positions"
+            found.append(Mistake("task.max_length", sentence))
+        if (sentence := _not_writable(Path(self.output_dir))) is not None:
+            found.append(Mistake("output_dir", sentence))
+        return found
+
+
+def _not_writable(folder: Path) -> str | None:
+    """Why files cannot be made in a folder that may not be there yet, or None."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        return f"{existing} is a file where a folder belongs"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} cannot be written to"
+    return None

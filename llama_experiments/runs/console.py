@@ -1,0 +1,79 @@
+"""What a person sees of a run: a header, a bar that moves on a terminal, a line an epoch."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from llama_experiments.training.loop import Step
+
+SMOOTHING = 0.05  # of the bar's loss: the weight of the newest step
+
+
+class Console:
+    """Writes to stdout; silent on all processes but the first. Warnings go to stderr."""
+
+    def __init__(self, epochs: int, speaks: bool = True) -> None:
+        self._epochs, self._speaks = epochs, speaks
+        self._bar: tqdm[Any] | None = None
+        self._bar_epoch = 0
+        self._loss = 0.0
+        self._seconds = self._tokens = 0.0
+
+    def line(self, text: str = "") -> None:
+        """A line of its own."""
+        if self._speaks:
+            print(text, flush=True)
+
+    def facts(self, facts: dict[str, str]) -> None:
+        """The header: one aligned line a fact."""
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            self.line(f"{name:<{width}}  {value}")
+        self.line()
+
+    def warn(self, text: str) -> None:
+        """A line on stderr."""
+        if self._speaks:
+            self._close_bar()
+            print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def step(self, step: Step) -> None:
+        """Move the bar; off a terminal nothing is written, the epoch's line is enough."""
+        if not self._speaks or not sys.stdout.isatty():
+            return
+        loss = step.loss / step.count
+        if self._bar is None or self._bar_epoch != step.epoch:
+            self._close_bar()
+            total = step.steps // self._epochs
+            self._bar = tqdm(total=total, desc=f"Epoch {step.epoch}/{self._epochs}", leave=False, file=sys.stdout, unit="step")
+            self._bar_epoch, self._seconds, self._tokens = step.epoch, 0.0, 0.0
+            self._loss = loss if step.step == 1 else self._loss
+        self._loss += SMOOTHING * (loss - self._loss)
+        self._seconds += step.seconds
+        self._tokens += step.tokens
+        self._bar.set_postfix_str(f"loss {self._loss:.4f}, {self._tokens / self._seconds:,.0f} tokens/s", refresh=False)
+        self._bar.update()
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """`Epoch 1/3  training loss 0.5432  evaluation loss 0.4321  accuracy 0.812`."""
+        self._close_bar()
+        parts = [f"Epoch {record['epoch']}/{self._epochs}"]
+        # Epoch 0 trains nothing: its line keeps the column free.
+        parts.append("training loss   --  " if record["train_loss"] is None else f"training loss {record['train_loss']:.4f}")
+        if record["eval_loss"] is not None:
+            parts.append(f"evaluation loss {number(record['eval_loss'])}")
+        parts += [f"{name.replace('_', ' ')} {number(value, 3)}" for name, value in record["metrics"].items()]
+        self.line("  ".join(parts))
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number for people; a journal's 'inf' stays a word."""
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,82 @@
+"""A run in words: the header's facts, the tracker's parameters and tags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accelerate import Accelerator
+
+from llama_experiments.data.examples import Examples
+from llama_experiments.data.rows import Rows
+from llama_experiments.training.device import arithmetic
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from llama_experiments.experiment import Experiment
+
+
+def describe_run(
+    experiment: Experiment,
+    folder: Path,
+    rows: dict[str, Rows],
+    examples: dict[str, Examples],
+    model: PreTrainedModel,
+    accelerator: Accelerator,
+) -> dict[str, str]:
+    """The header: what runs on what, how much of it moves, for how long, and where the outputs go."""
+    training = experiment.training
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    an_epoch = training.steps_per_epoch(len(examples["train"]))
+    micro = training.device_micro_batch(accelerator.num_processes)
+    device = "GPU" if accelerator.device.type == "cuda" else "CPU"
+    processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    return {
+        "task": f"{type(experiment.task).__name__}, at most {experiment.task.max_length} tokens",
+        "model": f"{_model_name(experiment)}: {trained:,} of {total:,} parameters trained ({trained / total:.1%})",
+        "training": _describe_rows(rows["train"], examples["train"]),
+        "evaluation": _describe_rows(rows["validation"], examples["validation"]),
+        "steps": f"{an_epoch * training.epochs:,}: {training.epochs} epochs of {an_epoch:,}, "
+        f"batch {training.batch_size} (in passes of {micro}), learning rate {training.learning_rate:g}, {training.schedule}",
+        "device": f"{device}, {arithmetic(accelerator)}{processes}",
+        "outputs": os.path.relpath(folder) if not os.path.relpath(folder).startswith("..") else str(folder),
+    }
+
+
+def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The config's leaves by dotted path, as the tracker's parameters."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        here = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping) and value:
+            found |= leaves(value, here)
+        else:
+            found[here] = value
+    return found
+
+
+def run_tags(experiment: Experiment, folder: Path, environment: dict[str, Any]) -> dict[str, str]:
+    """What people look for among many runs."""
+    git = environment["git"]
+    return {
+        "task": type(experiment.task).__name__,
+        "technique": type(experiment.technique).__name__,
+        "model": _model_name(experiment),
+        "run_folder": str(folder.resolve()),
+        **({"git_commit": git["commit"] + ("+changes" if git["changed"] else "")} if git else {}),
+    }
+
+
+def _model_name(experiment: Experiment) -> str:
+    return str(getattr(experiment.model, "checkpoint", "from scratch"))
+
+
+def _describe_rows(rows: Rows, examples: Examples) -> str:
+    said = f"{len(rows):,} rows of {rows.where}, {int(examples.lengths.sum()):,} tokens"
+    if rows.left_out:
+        said += "; left out: " + ", ".join(f"{count:,} with {reason}" for reason, count in rows.left_out.items())
+    return said

@@ -1,0 +1,102 @@
+"""What a run's numbers depend on beside its config: versions, code, device, data, starting weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from llama_experiments.data.rows import Rows
+from llama_experiments.data.sources import Dataset
+from llama_experiments.data.tokenized import content_hash
+from llama_experiments.models import Loaded
+from llama_experiments.training.device import arithmetic
+
+PACKAGES = (
+    "llama-experiments torch transformers tokenizers sentencepiece datasets accelerate hydra-core omegaconf mlflow numpy"
+).split()
+
+
+def describe_environment(
+    accelerator: Accelerator, rows: dict[str, Rows], dataset: Dataset, loaded: Loaded
+) -> dict[str, Any]:
+    """The contents of `environment.json`."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "git": git_state(Path(__file__).parent),
+        "device": describe_device(accelerator),
+        "data": {
+            part: {
+                "source": part_rows.where,
+                "files": [str(path.resolve()) for path in dataset.files(part)],
+                "rows": len(part_rows),
+                "left_out": part_rows.left_out,
+                "hash": content_hash(part_rows),
+            }
+            for part, part_rows in rows.items()
+        },
+        "model": {
+            "name": loaded.name,
+            "starting_weights_hash": weights_hash(loaded.model),
+            "fresh": loaded.fresh if loaded.name != "from scratch" else "all",
+            "left_over": loaded.left_over,
+            "pad_token_id": loaded.model.config.pad_token_id,
+            "attention": loaded.model.config._attn_implementation,
+        },
+    }
+
+
+def describe_device(accelerator: Accelerator) -> dict[str, Any]:
+    """The device and the arithmetic."""
+    on_gpu = accelerator.device.type == "cuda"
+    return {
+        "type": accelerator.device.type,
+        "name": torch.cuda.get_device_name(accelerator.device) if on_gpu else platform.processor() or platform.machine(),
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "precision": arithmetic(accelerator),
+        "optimizer": "AdamW, fused",
+    }
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """The hash of a model's parameters, names and bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name} {parameter.dtype} {list(parameter.shape)}".encode())
+        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """The commit of the code and whether files differ from it; None outside a checkout of this project."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment, check=True)
+        return done.stdout.strip()
+
+    try:
+        # A virtual environment inside somebody's repository is not a checkout of ours.
+        if git("ls-files", "--error-unmatch", str(Path(__file__))) == "":
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "changed": git("status", "--porcelain", "-uno") != ""}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

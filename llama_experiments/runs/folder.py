@@ -1,0 +1,75 @@
+"""A run's folder: the names of what is in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from llama_experiments.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Where one run leaves everything: `outputs/<date>/<time>-<name>/`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def hydra(self) -> Path:
+        """The composed config, the overrides and Hydra's own settings."""
+        return self.path / ".hydra"
+
+    @property
+    def epochs(self) -> Path:
+        """The journal: one JSON object an epoch."""
+        return self.path / "epochs.jsonl"
+
+    @property
+    def steps(self) -> Path:
+        """The journal of steps: one JSON object a step."""
+        return self.path / "steps.jsonl"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.parquet"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def confusion(self) -> Path:
+        return self.path / "confusion.png"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.md"
+
+    def claim(self) -> None:
+        """Take the folder for one run.
+
+        Raises:
+            UserError: another run has it, or it cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.epochs, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        except FileExistsError as error:
+            raise UserError(
+                f"{self.path} belongs to another run already; give this one its own with hydra.run.dir=..."
+            ) from error
+        except OSError as error:
+            raise UserError(f"output_dir: {self.path} cannot be written to: {error.strerror}") from error

@@ -1,0 +1,160 @@
+"""What is written while a run goes on: journal first, then what a person sees, then the mirror.
+
+Of several processes only the first writes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llama_experiments.data.rows import Rows
+from llama_experiments.files import replaced, replaced_folder, write_text
+from llama_experiments.runs.console import Console
+from llama_experiments.runs.folder import RunFolder
+from llama_experiments.runs.journal import Journal
+from llama_experiments.runs.mirror import Mirror
+from llama_experiments.runs.report import write_report
+from llama_experiments.tasks.base import Task
+from llama_experiments.training.evaluation import Evaluation
+from llama_experiments.training.loop import Epoch, Step
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+class Record:
+    """A run's record; a context manager, so that a run that fails is closed as failed."""
+
+    def __init__(
+        self, folder: RunFolder, console: Console, mirror: Mirror, *, overrides: list[str], writes: bool
+    ) -> None:
+        self.folder, self.console, self.mirror = folder, console, mirror
+        self._overrides, self._writes = overrides, writes
+        self._journal: Journal | None = None
+        self._epochs: list[dict[str, Any]] = []
+        self._kept: dict[str, Any] | None = None
+        self._facts: dict[str, str] = {}
+
+    def start(
+        self, facts: dict[str, str], environment: dict[str, Any], parameters: dict[str, Any], tags: dict[str, str]
+    ) -> None:
+        """Claim the folder, write the environment, open the journal and the mirror."""
+        if not self._writes:
+            return
+        self.folder.claim()
+        self._facts = facts
+        write_text(self.folder.environment, json.dumps(environment, indent=2) + "\n")
+        self._journal = Journal(self.folder)
+        self.console.facts(facts)
+        self.mirror.start(self.folder.name, parameters, tags)
+
+    def step(self, step: Step) -> None:
+        """Record an optimizer step."""
+        if self._journal is not None:
+            record = self._journal.step(step)
+            self.console.step(step)
+            self.mirror.step(record)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Record an epoch."""
+        if self._journal is not None:
+            record = self._journal.epoch(epoch)
+            self._epochs.append(record)
+            self.console.epoch(record)
+            self.mirror.epoch(record)
+
+    def improves(self, epoch: Epoch) -> bool:
+        """Whether an epoch's evaluation loss is the lowest since training began."""
+        if epoch.evaluation is None:
+            return False
+        kept = self._kept
+        return kept is None or kept["epoch"] == 0 or not epoch.evaluation.loss >= kept["eval_loss"]
+
+    def keep(self, epoch: Epoch, rows: Rows, task: Task) -> None:
+        """Keep an epoch's predictions as the run's."""
+        assert epoch.evaluation is not None
+        self._kept = {"epoch": epoch.epoch, "eval_loss": epoch.evaluation.loss}
+        if self._writes:
+            _write_predictions(self.folder.predictions, epoch.evaluation, task, rows)
+
+    def keep_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
+        """Save the weights as they are now, with their tokenizer, for plain transformers."""
+        if not self._writes:
+            return
+        tokenizer.model_max_length = max_length
+        with replaced_folder(self.folder.model) as beside:
+            model.save_pretrained(beside)
+            tokenizer.save_pretrained(beside)
+
+    def finish(self, task: Task) -> None:
+        """Draw the plots, write the report, close the mirror, and say where everything is."""
+        if not self._writes or self._journal is None:
+            return
+        from llama_experiments.runs.plots import plot_confusion, plot_curves
+
+        plot_curves(self._epochs, self.folder.name, self.folder.curves)
+        predictions = _read_predictions(self.folder.predictions)
+        if "prediction" in predictions and (names := getattr(task, "labels", None)):
+            plot_confusion(predictions["label"], predictions["prediction"], names, self.folder.confusion)
+        saved = self._kept["epoch"] if self._kept else None
+        report = write_report(self.folder, self._facts, self._epochs, saved, self._overrides)
+        pictures = [self.folder.curves, self.folder.confusion, self.folder.report]
+        records = [self.folder.epochs, self.folder.environment]
+        self.mirror.finish("FINISHED", [self.folder.hydra, *pictures, *records], report)
+        self._say_where(saved)
+
+    def _say_where(self, saved: int | None) -> None:
+        say = self.console.line
+        say()
+        say(f"everything is in  {self.folder.path}")
+        for file, what in (
+            (self.folder.report, "the run on one page"),
+            (self.folder.curves, "both losses by epoch"),
+            (self.folder.confusion, "label against prediction"),
+            (self.folder.model, f"epoch {saved}'s weights, for transformers' from_pretrained"),
+        ):
+            if file.exists():
+                say(f"  {file.name:<15} {what}")
+        if self.mirror.failure is None:
+            say("compare runs in MLflow:  python -m llama_experiments ui")
+        else:
+            say("not mirrored to MLflow (see the warning above); the journal epochs.jsonl has everything")
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._journal is None:
+            return
+        self._journal.close()
+        if kind is not None and self.mirror.run_id is not None:
+            status = "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+            self.mirror.finish(status, [self.folder.hydra, self.folder.epochs], f"{status}: {kind.__name__}")
+
+
+def _write_predictions(file: Path, evaluation: Evaluation, task: Task, rows: Rows) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    predictions = evaluation.predictions
+    table = {
+        "row": rows.numbers[predictions["row"]],
+        **task.prediction_table(predictions),
+        "loss": predictions["loss"].astype(np.float64),
+        "count": predictions["count"],
+    }
+    with replaced(file) as beside:
+        pq.write_table(pa.table(table), beside)
+
+
+def _read_predictions(file: Path) -> dict[str, list[Any]]:
+    import pyarrow.parquet as pq
+
+    return dict(pq.read_table(file).to_pydict()) if file.exists() else {}

@@ -1,0 +1,1 @@
+"""What is learned: columns, tokens, head, loss and metrics, one module a task."""

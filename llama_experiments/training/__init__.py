@@ -1,0 +1,1 @@
+"""How the weights move: the loop, the evaluation, the optimizer and its schedule."""

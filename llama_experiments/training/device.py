@@ -1,0 +1,59 @@
+"""The device and the arithmetic a run uses."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+
+from llama_experiments.errors import UserError
+from llama_experiments.training.settings import Training
+
+
+def make_accelerator(training: Training) -> Accelerator:
+    """The GPU where there is one, else the CPU; the processes that the launcher started.
+
+    Raises:
+        UserError: a precision that the device does not have, or processes that do not see each other.
+    """
+    on_gpu = torch.cuda.is_available()
+    precision = training.precision
+    if precision == "auto":
+        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if precision == "fp16" and not on_gpu:
+        raise UserError("training.precision: fp16 needs a GPU, and there is none here; use auto, fp32 or bf16")
+    # A job before this one in the same process (a sweep's) may have had another precision.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    GradientState._reset_state()
+    # Told explicitly: under torchrun a plain Accelerator() on CPUs gives processes that each think they are alone.
+    accelerator = Accelerator(cpu=not on_gpu, mixed_precision="no" if precision == "fp32" else precision)
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise UserError(
+            f"{started} processes were started, but Accelerate sees {accelerator.num_processes}: each would train "
+            "on its own; start them with torchrun or 'accelerate launch --multi_gpu'"
+        )
+    return accelerator
+
+
+def arithmetic(accelerator: Accelerator) -> str:
+    """The precision in our words."""
+    return "fp32" if accelerator.mixed_precision == "no" else str(accelerator.mixed_precision)
+
+
+def frozen_dtype(setting: str, accelerator: Accelerator) -> torch.dtype | None:
+    """The type of frozen tensors: as stored under autocast, fp32 where the arithmetic is.
+
+    Raises:
+        UserError: a narrow type was asked for in fp32 arithmetic.
+    """
+    if arithmetic(accelerator) == "fp32":
+        if setting in ("bf16", "fp16"):
+            raise UserError(
+                f"model.dtype: {setting} needs training.precision={setting}; the arithmetic is fp32 here, so leave "
+                "model.dtype at auto"
+            )
+        return torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(setting)

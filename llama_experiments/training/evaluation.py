@@ -1,0 +1,64 @@
+"""The evaluation: sums over all examples, so that no batch size can change them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from llama_experiments.data.examples import Batch, Examples
+from llama_experiments.data.order import evaluation_batches
+from llama_experiments.tasks.base import Output, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found over a whole part."""
+
+    loss: float  # nats an item: the mean over all items
+    count: int  # items
+    metrics: dict[str, float]
+    predictions: dict[str, np.ndarray]  # each [examples, ...], in the examples' order
+
+
+def evaluate(model: torch.nn.Module, task: Task, examples: Examples, batch_size: int, accelerator: Accelerator) -> Evaluation:
+    """Loss, metrics and predictions of `examples`; several processes share the batches.
+
+    Losses are added up in fp64 in the examples' order, whatever the batches were.
+    """
+    was_training = model.training
+    model.eval()
+    parts: list[dict[str, np.ndarray]] = []
+    batches = evaluation_batches(examples.lengths, batch_size)
+    with torch.inference_mode():
+        for indices in batches[accelerator.process_index :: accelerator.num_processes]:
+            output: Output = model(to_device(examples.batch(indices), accelerator.device))
+            predictions = {name: value.float() if value.is_floating_point() and value.dtype != torch.float64 else value for name, value in output.predictions.items()}
+            parts.append({"index": indices, **{name: value.cpu().numpy() for name, value in predictions.items()}})
+    model.train(was_training)
+    predictions = _in_order(_gathered(parts, accelerator))
+    predictions["count"] = examples.counts
+    loss = float(predictions["loss"].sum(dtype=np.float64) / examples.counts.sum())
+    return Evaluation(loss, int(examples.counts.sum()), task.score(predictions), predictions)
+
+
+def to_device(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
+    """A batch on the device."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def _gathered(parts: list[dict[str, Any]], accelerator: Accelerator) -> list[dict[str, Any]]:
+    if accelerator.num_processes == 1:
+        return parts
+    from accelerate.utils import gather_object
+
+    return list(gather_object(parts))
+
+
+def _in_order(parts: list[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    order = np.argsort(np.concatenate([part["index"] for part in parts]))
+    return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0] if name != "index"}

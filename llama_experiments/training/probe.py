@@ -1,0 +1,37 @@
+"""The padding probe: a row must mean the same alone and beside a longer one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from llama_experiments.data.examples import Examples
+from llama_experiments.errors import UserError
+from llama_experiments.tasks.task_model import TaskModel
+from llama_experiments.training.evaluation import to_device
+
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}  # nats an item
+
+
+def probe_padding(task_model: TaskModel, examples: Examples, device: torch.device) -> float:
+    """Compare the shortest example's loss alone and padded to the longest's length; returns the difference.
+
+    Raises:
+        UserError: they differ, so the model's attention looks at padding.
+    """
+    order = np.argsort(examples.lengths, kind="stable")
+    pair = np.array([order[0], order[-1]])
+    was_training = task_model.training
+    task_model.eval().to(device)
+    with torch.inference_mode():
+        alone = task_model(to_device(examples.batch(pair[:1]), device)).predictions["loss"][0]
+        padded = task_model(to_device(examples.batch(pair), device)).predictions["loss"][0]
+    task_model.train(was_training)
+    difference = float((alone - padded).abs()) / int(examples.counts[pair[0]])
+    dtype = next(task_model.parameters()).dtype
+    if not difference <= TOLERANCE.get(dtype, 1e-3):
+        raise UserError(
+            f"model.attention: the padding probe failed: a row's loss differs by {difference:.2g} when it is padded; "
+            "this attention implementation looks at padding, choose another (sdpa or eager)"
+        )
+    return difference

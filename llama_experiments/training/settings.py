@@ -1,0 +1,64 @@
+"""The settings of training, and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+from llama_experiments.errors import check_settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long, how fast and in what arithmetic the weights move."""
+
+    learning_rate: float  # at its peak; techniques multiply it
+    epochs: int = 3
+    batch_size: int = 8  # examples in one optimizer step, over all devices: what the mathematics sees
+    micro_batch_size: int | None = None  # examples in one pass on one device; null: a device's share of the batch
+    evaluation_batch_size: int = 32  # examples in one pass of the evaluation; changes no number
+    weight_decay: float = 0.01  # not on norms and biases
+    schedule: Literal["linear", "cosine", "constant"] = "linear"  # after the warm-up
+    warmup_ratio: float = 0.0  # share of the steps over which the rate rises
+    max_grad_norm: float | None = 1.0  # gradients are scaled down to this norm; null: never
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on a GPU that has it, else fp32
+    gradient_checkpointing: bool = False  # less memory, a third more time
+    evaluate_first: bool = True  # epoch 0, before any update
+    evaluate_every: int = 1  # epochs; the last is always evaluated
+    save_model: Literal["best", "last", "none"] = "best"  # best: of the epoch with the lowest evaluation loss
+
+    def __post_init__(self) -> None:
+        rate = self.learning_rate
+        check_settings(
+            ("learning_rate", 0 < rate < math.inf, f"must be a positive number, not {rate:g}"),
+            ("epochs", self.epochs >= 1, f"must be at least 1, not {self.epochs}"),
+            ("batch_size", self.batch_size >= 1, f"must be at least 1, not {self.batch_size}"),
+            ("micro_batch_size", (self.micro_batch_size or 1) >= 1 and self.micro_batch_size != 0, "must be null or at least 1"),
+            ("evaluation_batch_size", self.evaluation_batch_size >= 1, "must be at least 1"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "must be 0 or a positive number"),
+            ("warmup_ratio", 0 <= self.warmup_ratio <= 1, "must be between 0 and 1"),
+            ("max_grad_norm", self.max_grad_norm is None or 0 < self.max_grad_norm < math.inf, "must be null or a positive number"),
+            ("evaluate_every", self.evaluate_every >= 1, "must be at least 1"),
+        )
+
+    def steps_per_epoch(self, examples: int) -> int:
+        """Optimizer steps of an epoch."""
+        return math.ceil(examples / self.batch_size)
+
+    def device_micro_batch(self, processes: int) -> int:
+        """Examples in one pass on one device."""
+        share = math.ceil(self.batch_size / processes)
+        return min(self.micro_batch_size or share, share)
+
+    def rate_factor(self, step: int, steps: int) -> float:
+        """The schedule: what the rates are multiplied by in a step (from 0) of so many, in (0, 1]."""
+        warmup = math.ceil(self.warmup_ratio * steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        done = (step - warmup) / max(1, steps - warmup)
+        if self.schedule == "linear":
+            return 1.0 - done
+        if self.schedule == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * done))
+        return 1.0
