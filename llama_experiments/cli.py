@@ -20,6 +20,7 @@ import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -57,19 +58,23 @@ def _run(arguments: list[str]) -> int:
     if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and "~" not in arguments[0]:
         verb, rest = arguments[0], arguments[1:]
         if verb not in VERBS:
-            raise UserError(f"there is no command '{verb}'; {offer(verb, VERBS, 'commands')}; overrides are written setting=value")
+            raise UserError(
+                f"there is no command '{verb}'; {offer(verb, VERBS, 'commands')}; overrides are written setting=value"
+            )
         return VERBS[verb](rest)
     options = get_args_parser().parse_args(arguments)
-    only_shows = options.help or options.hydra_help or options.cfg or options.info or options.shell_completion
     replayed = _replay_overrides(options) if options.config_path else []
-    if not only_shows:
-        _check(options)
+    if not (options.help or options.hydra_help or options.shell_completion):
+        composition = _composition(options)
+        arguments = [composition.for_hydra().get(argument, argument) for argument in arguments]
+        if not (options.cfg or options.info):
+            _check(options, composition)
     _launch([*arguments, *replayed, *_rank_overrides(options)])
     return 0
 
 
-def _check(options: Namespace) -> None:
-    """Compose the command and check everything that can be checked before a run's folder is made.
+def _check(options: Namespace, composition: Composition) -> None:
+    """Check everything that can be checked before a run's folder is made.
 
     Raises:
         ConfigError: with all mistakes.
@@ -79,7 +84,6 @@ def _check(options: Namespace) -> None:
             "--multirun cannot be used inside a launcher of processes: when one job fails the processes would lose "
             "each other; start one run a launch"
         )
-    composition = _composition(options)
     experiment = _build(composition)
     from llama_experiments.hub import stay_offline_when_unreachable
 
@@ -175,12 +179,13 @@ def _job(config: DictConfig) -> float:
     plain = {str(key): value for key, value in tree.items()}
     overrides = list(settings.overrides.task)
     try:
-        composition = Composition.of_job(plain, overrides, dict(settings.runtime.choices))
-        result: float = _build(composition).run(folder, plain, overrides)
+        names = {group: str(choice) for group, choice in settings.runtime.choices.items() if choice}
+        composition = Composition.of_job(plain, overrides, names)
+        result: float = _build(composition).run(folder, plain, overrides, names)
         return result
     except UserError as error:
         _remove_if_nothing_ran(folder)
-        if settings.mode.name == "MULTIRUN":
+        if settings.mode is RunMode.MULTIRUN:
             # A sweep goes on with its other jobs, and Hydra tells only of the first that failed.
             _tell(error)
         raise

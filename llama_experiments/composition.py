@@ -6,7 +6,6 @@ overrides are composed here first, with unknown keys let through, and every mist
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from llama_experiments.errors import ConfigError, Mistake, UserError, offer
+from llama_experiments.paths import show
 
 PACKAGE = Path(__file__).parent
 # In a wheel conf/ lies inside the package, in a checkout beside it.
@@ -52,15 +52,30 @@ class Composition:
             key = override.key_or_group
             if path == key or path.startswith(f"{key}."):
                 return COMMAND_LINE
-        group, _, rest = path.partition(".")
-        chosen = [("experiment", path), ("", path), (group, rest)]
-        for folder, key in chosen:
-            name = self.choices.get(folder) if folder else "config"
-            file = find_config(self.roots, folder, name) if name else None
-            if file is not None and _has_key(file, key):
-                return show_path(file)
-        file = find_config(self.roots, group, self.choices.get(group) or "")
+        group = path.partition(".")[0]
+        file = self._file_with(path) or find_config(self.roots, group, self.choices.get(group) or "")
         return show_path(file) if file else ""
+
+    def for_hydra(self) -> dict[str, str]:
+        """Overrides as Hydra accepts them: it takes `key=value` only for keys that some YAML file writes out, while
+        every field of ours can be set."""
+        forced = {}
+        for override in self.overrides:
+            key, line = override.key_or_group, override.input_line or ""
+            plain = override.type is OverrideType.CHANGE and not key.startswith("hydra")
+            if plain and not _is_group(self.roots, key) and self._file_with(key) is None:
+                forced[line] = f"++{line}"
+        return forced
+
+    def _file_with(self, path: str) -> Path | None:
+        """The YAML file that sets a dotted path: the preset, the primary config or the group's choice."""
+        group, _, rest = path.partition(".")
+        for folder, key in (("experiment", path), ("", path), (group, rest)):
+            name = self.choices.get(folder) if folder else "config"
+            file = find_config(self.roots, folder, name) if name and key else None
+            if file is not None and _has_key(file, key):
+                return file
+        return None
 
 
 def compose_command(
@@ -87,12 +102,14 @@ def compose_command(
             mistakes.append(Mistake(group, sentence, COMMAND_LINE))
         if not unknown:
             kept.append(_first_of_sweep(override))
-    search_path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in config_dirs)}]"] if config_dirs else []
+    search_path = (
+        [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in config_dirs)}]"] if config_dirs else []
+    )
     try:
         with initialize_config_dir(str(primary), version_base="1.3", job_name="llama_experiments"):
             config = compose(name, overrides=[*kept, *search_path], return_hydra_config=True)
         choices = dict(config.hydra.runtime.choices)
-        job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         tree = OmegaConf.to_container(job, resolve=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([*mistakes, Mistake("", explain(error))]) from error
@@ -157,11 +174,10 @@ def find_config(roots: Sequence[Path], group: str, name: str) -> Path | None:
 
 
 def show_path(path: Path) -> str:
-    """A path as the user would write it: relative where that is shorter."""
-    relative = os.path.relpath(path)
-    if not relative.startswith(".."):
-        return relative
-    return str(Path("conf") / path.relative_to(CONF)) if path.is_relative_to(CONF) else str(path)
+    """A config file as people know it: `conf/...` wherever the package lies."""
+    if path.is_relative_to(CONF):
+        return str(Path("conf") / path.relative_to(CONF))
+    return show(path)
 
 
 def one_line(error: BaseException) -> str:
@@ -187,7 +203,9 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.append(OverridesParser.create().parse_override(text))
         except HydraException as error:
-            mistakes.append(Mistake("", f"'{text}' is not an override (setting=value): {explain(error)}", COMMAND_LINE))
+            mistakes.append(
+                Mistake("", f"'{text}' is not an override (setting=value): {explain(error)}", COMMAND_LINE)
+            )
     if mistakes:
         raise ConfigError(mistakes)
     return parsed

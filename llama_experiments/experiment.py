@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,14 @@ class Experiment:
     seed: int = 0
     output_dir: str = "outputs"
 
-    def run(self, folder: Path, config: dict[str, Any], overrides: list[str]) -> float:
+    def run(self, folder: Path, config: dict[str, Any], overrides: list[str], names: Mapping[str, str]) -> float:
         """Run into `folder`; returns the last evaluation loss, which sweepers minimise.
 
         Args:
             folder: the run's folder, which Hydra has made.
             config: the composed config as a plain tree, for the tracker.
             overrides: of the command line, for the report.
+            names: what was chosen of each group, for people.
 
         Raises:
             UserError: whatever the user can put right.
@@ -76,9 +78,9 @@ class Experiment:
         speaks = accelerator.is_main_process
         console = Console(self.training.epochs, speaks)
         mirror = Mirror(self.tracker, output_dir, console.warn)
-        facts = describe_run(self, folder, rows, examples, model, accelerator)
+        facts = describe_run(self, folder, rows, examples, model, accelerator, names)
         with Record(RunFolder(folder), console, mirror, overrides=overrides, writes=speaks) as record:
-            record.start(facts, environment, leaves(config), run_tags(self, folder, environment))
+            record.start(facts, environment, leaves(config), run_tags(self, folder, environment, names))
             for epoch in fit(
                 task_model,
                 examples["train"],
@@ -105,14 +107,16 @@ class Experiment:
         found += [Mistake(f"dataset.{setting}", sentence) for setting, sentence in self.dataset.problems()]
         for column in self.dataset.columns:
             if column not in self.task.columns:
-                sentence = f"the task reads {' and '.join(self.task.columns)}; {offer(column, self.task.columns, 'columns')}"
+                sentence = (
+                    f"the task reads {' and '.join(self.task.columns)}; {offer(column, self.task.columns, 'columns')}"
+                )
                 found.append(Mistake(f"dataset.columns.{column}", sentence))
         positions = self.model.positions()
         if positions is not None and self.task.max_length > positions:
             sentence = f"{self.task.max_length} tokens are more than the model's {positions} positions"
             found.append(Mistake("task.max_length", sentence))
-        if (sentence := _not_writable(Path(self.output_dir))) is not None:
-            found.append(Mistake("output_dir", sentence))
+        if (unusable := _not_writable(Path(self.output_dir))) is not None:
+            found.append(Mistake("output_dir", unusable))
         return found
 
 

@@ -37,9 +37,7 @@ def stay_offline_when_unreachable() -> bool:
 def _probe(answered: threading.Event) -> None:
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
-        urllib.request.urlopen(
-            urllib.request.Request(endpoint, method="HEAD"), timeout=PROBE_SECONDS
-        ).close()
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=PROBE_SECONDS).close()
     except urllib.error.HTTPError:
         pass  # it answered, if with a refusal
     except (OSError, ValueError):

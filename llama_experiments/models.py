@@ -128,7 +128,7 @@ class Checkpoint(Model):
         tokenizer = load_tokenizer(folder)
         torch.manual_seed(seed)  # the fresh head's
         try:
-            with _quiet_transformers():
+            with quiet_transformers():
                 model, info = task.model_class().from_pretrained(
                     folder,
                     dtype=_stored_dtype(folder),
@@ -141,7 +141,9 @@ class Checkpoint(Model):
                     **self._attention(),
                 )
         except (OSError, ValueError, ImportError, RuntimeError) as error:
-            raise UserError(f"model.checkpoint: {folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+            raise UserError(
+                f"model.checkpoint: {folder} cannot be loaded: {' '.join(str(error).split())[:300]}"
+            ) from error
         fresh, left_over = _audit(info, task, folder)
         _start_head(model, fresh, seed)
         _check_vocabulary(model, tokenizer, f"model.checkpoint: {folder}")
@@ -164,7 +166,13 @@ class FromScratch(Model):
     initializer_range: float = 0.02
 
     def __post_init__(self) -> None:
-        whole = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+        whole = (
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+        )
         sizes_hold = all(getattr(self, name) >= 1 for name in whole)
         check_settings(
             *((name, getattr(self, name) >= 1, "must be at least 1") for name in (*whole, "max_position_embeddings")),
@@ -253,7 +261,9 @@ def _audit(info: dict[str, Any], task: Task, folder: Path) -> tuple[list[str], l
     wrong = [name for name in fresh if not (of_head(name) and task.head_may_be_fresh)]
     if wrong:
         shapes = [
-            f"{name} has shape {list(mismatched[name][1])} for {list(mismatched[name][2])}" for name in wrong if name in mismatched
+            f"{name} has shape {list(mismatched[name][1])} for {list(mismatched[name][2])}"
+            for name in wrong
+            if name in mismatched
         ]
         told = "; ".join(shapes) if shapes else _some(wrong)
         raise UserError(
@@ -291,7 +301,7 @@ def _with_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) 
 
     pad = unused_token_id(tokenizer, model.config.vocab_size)
     model.config.pad_token_id = pad
-    if model.generation_config is not None:
+    if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = pad
     if pad is not None and (token := tokenizer.convert_ids_to_tokens(pad)) is not None:
         tokenizer.pad_token = token
@@ -318,7 +328,7 @@ def _stored_dtype(folder: Path) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """transformers prints a report of fresh weights and a progress bar; the audit says it better."""
     import transformers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PACKAGE_PREFIX = "pkg://"
@@ -12,3 +13,9 @@ def resolve(setting: str) -> Path:
     if setting.startswith(PACKAGE_PREFIX):
         return Path(__file__).parent / setting.removeprefix(PACKAGE_PREFIX)
     return Path(setting).expanduser()
+
+
+def show(path: Path) -> str:
+    """A path as the user would write it: relative where that is shorter."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -5,8 +5,7 @@ symbols. A model that gives other ids on any of the probes below is refused rath
 
 Limits, neither of which touches a Llama model:
 - A normalization table (`nfkc`, `nmt_nfkc`...) is left to the `tokenizers` library, which reads it one
-  grapheme at a time: stacked combining marks and decomposed Hangul can come out otherwise than from
-  sentencepiece.
+  grapheme at a time: stacked combining marks and decomposed Hangul can come out differently.
 - Unigram scores are added up in 64 bits rather than sentencepiece's 32, so of two segmentations with the same
   score (`aba bab a` and `a bab aba`) the other one can win.
 """
@@ -30,7 +29,7 @@ UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 # Texts on which converters have been seen to go wrong. Each model adds the spellings of its own odd pieces.
 _WORDS = (
     "|a| a|  a|a |a  | a b  c   d    |Hello, world!|It's 12,345.67|0|007|1234567890123|2024-01-31T12:00:00Z"
-    "|\n|\n\n| \n |\t|\ta\tb|a\r\nb\n|a\u00a0b|a\u3000b|\u200b|a\u200bb|\x00|a\x7fb|def f():\n    return\n\n\n"
+    "|\n|\n\n| \n |\t|\ta\tb|a\r\nb\n|a\u00a0b|a\u3000b|\u200b|a\u200bb|\x00|a\x7fb|def f():\n    return\n\n"
     "|naïve café|e\u0301te\u0301|\u0301|Ω≈ç√∫|日本語のテキスト|你好，世界|한국어|नमस्ते|مرحبا|ﬁ ½ ① Ａ|İı"
     "|🙂|a🙂b|👩\u200d👩\u200d👧|🇫🇷|\U00010348|\ufffd|\ufeffa|http://a.b/c?d=e&f=%20|-- --  -----  ---"
     "|<s>|</s>|<unk>|a </s> b|a<s>b|<0x0A>|a <0x0A> b|<0xFF><0xFF>|<pad>|[INST] x [/INST]|▁|▁▁▁|a▁b|▁ ▁|a ▁"
@@ -52,23 +51,27 @@ def convert(path: Path) -> tuple[Tokenizer, dict[str, str]]:
     Raises:
         UserError: when `path` is not a sentencepiece model, or is one whose ids cannot be reproduced exactly.
     """
-    from tokenizers import AddedToken
+    from tokenizers import AddedToken, processors
 
     processor, proto = _read(path)
-    kinds = {piece.type for piece in proto.pieces}
-    if proto.trainer_spec.model_type not in (UNIGRAM, BPE) or UNUSED in kinds:
+    model_type = proto.trainer_spec.model_type
+    if model_type not in (UNIGRAM, BPE) or any(piece.type == UNUSED for piece in proto.pieces):
         raise _cannot(path, "only BPE and Unigram models without unused pieces can be converted")
 
-    backend = _bpe(proto, path) if proto.trainer_spec.model_type == BPE else _unigram(proto, path)
+    backend = _bpe(proto, path) if model_type == BPE else _unigram(proto, path)
     backend.normalizer = _normalizer(proto)
     backend.decoder = _decoder(proto)
     special = [piece.piece for piece in proto.pieces if piece.type in (CONTROL, UNKNOWN)]
     backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special])
     backend.encode_special_tokens = True
 
-    roles = _roles(proto)
+    ids = {role: getattr(proto.trainer_spec, f"{role}_id") for role in ("bos", "eos", "unk", "pad")}
+    roles = {f"{role}_token": proto.pieces[at].piece for role, at in ids.items() if 0 <= at < len(proto.pieces)}
     if "bos_token" in roles:
-        backend.post_processor = _prepend_bos(roles["bos_token"], proto.trainer_spec.bos_id)
+        bos, bos_id = roles["bos_token"], ids["bos"]
+        backend.post_processor = processors.TemplateProcessing(
+            single=[bos, "$A"], pair=[bos, "$A", f"{bos}:1", "$B:1"], special_tokens=[(bos, bos_id)]
+        )
     _verify(backend, processor, proto, path)
     return backend, roles
 
@@ -87,9 +90,7 @@ def _read(path: Path) -> tuple[Any, Any]:
 
 
 def _cannot(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"{path} cannot be converted with its own ids kept: {reason}; put a tokenizer.json beside it."
-    )
+    return UserError(f"{path} cannot be converted with its ids kept: {reason}; put a tokenizer.json beside it.")
 
 
 def _bpe(proto: Any, path: Path) -> Tokenizer:
@@ -117,9 +118,9 @@ def _bpe(proto: Any, path: Path) -> Tokenizer:
     # a stretch of text that is a piece. Stretches that spell a piece they would not merge to are cut in two.
     backend = Tokenizer(models.BPE(**settings, ignore_merges=True))
     others = [name for name in names if name not in symbols and not _is_itself(plain, name)]
-    longest_first = sorted(symbols, key=len, reverse=True)
+    symbols.sort(key=len, reverse=True)  # the longest that fits is taken
     cuts = [_cut_whole(plain, name, path) for name in others]
-    backend.pre_tokenizer = pre_tokenizers.Sequence([_cut(map(re.escape, longest_first)), _cut(cuts)])
+    backend.pre_tokenizer = pre_tokenizers.Sequence([_cut(map(re.escape, symbols)), _cut(cuts)])
     return backend
 
 
@@ -226,24 +227,6 @@ def _decoder(proto: Any) -> Any:
     if spec.add_dummy_prefix:
         steps.append(decoders.Strip(" ", 1, 0))
     return decoders.Sequence(steps)
-
-
-def _prepend_bos(bos: str, bos_id: int) -> Any:
-    from tokenizers import processors
-
-    return processors.TemplateProcessing(
-        single=f"{bos}:0 $A:0", pair=f"{bos}:0 $A:0 {bos}:1 $B:1", special_tokens=[(bos, bos_id)]
-    )
-
-
-def _roles(proto: Any) -> dict[str, str]:
-    spec = proto.trainer_spec
-    ids = {role: getattr(spec, f"{role}_id") for role in ("bos", "eos", "unk", "pad")}
-    return {
-        f"{role}_token": proto.pieces[index].piece
-        for role, index in ids.items()
-        if 0 <= index < len(proto.pieces)
-    }
 
 
 def _verify(backend: Tokenizer, processor: Any, proto: Any, path: Path) -> None:

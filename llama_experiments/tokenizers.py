@@ -63,19 +63,19 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _from_tokenizer_json(folder: Path) -> PreTrainedTokenizerFast:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     written = _read_tokenizer_json(folder / "tokenizer.json")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **SETTINGS
-        )
-    except Exception as error:  # whatever it was, the plain class below needs none of it
-        logger.debug("AutoTokenizer cannot load %s: %s", folder, error)
-        tokenizer = None
-    if not isinstance(tokenizer, PreTrainedTokenizerFast) or not _same(tokenizer.backend_tokenizer, written):
+    # transformers would take over a padding written in the file and invent the pad token it names.
+    preset = written.padding is not None or written.truncation is not None
+    written.no_padding()
+    written.no_truncation()
+    tokenizer = None if preset else _by_its_class(folder)
+    if tokenizer is None or not _same(tokenizer.backend_tokenizer, written):
         try:
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, **SETTINGS)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(
+                folder, tokenizer_object=written, local_files_only=True, **SETTINGS
+            )
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(f"The tokenizer files in {folder} do not fit together: {reason}") from error
@@ -84,9 +84,19 @@ def _from_tokenizer_json(folder: Path) -> PreTrainedTokenizerFast:
     # A Llama takes no token types; the plain class would offer them.
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     tokenizer.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def _by_its_class(folder: Path) -> PreTrainedTokenizerFast | None:
+    """What transformers makes of the folder, if it can; its class may have rebuilt the backend."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **SETTINGS)
+    except Exception as error:  # whatever it was, the plain class needs none of it
+        logger.debug("AutoTokenizer cannot load %s: %s", folder, error)
+        return None
+    return tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
 
 
 def _read_tokenizer_json(path: Path) -> Tokenizer:
@@ -109,9 +119,7 @@ def _same(backend: Tokenizer, written: Tokenizer) -> bool:
     parts = ["normalizer", "pre_tokenizer", "model", "decoder"]
     if theirs["post_processor"] is not None or backend.num_special_tokens_to_add(False):
         parts.append("post_processor")  # transformers writes one that adds nothing where there was none
-    ids, ids_written = (
-        {token["content"]: token["id"] for token in one["added_tokens"]} for one in (ours, theirs)
-    )
+    ids, ids_written = ({token["content"]: token["id"] for token in one["added_tokens"]} for one in (ours, theirs))
     # Tokens not marked special are found in texts, so there must be no new or changed ones.
     found_in_texts = [token for token in ours["added_tokens"] if not token["special"]]
     return (

@@ -7,7 +7,7 @@ import csv
 import gzip
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from llama_experiments.errors import UserError, offer
 
@@ -97,8 +97,9 @@ def _suffix(path: Path) -> str:
 
 
 def _open(path: Path) -> BinaryIO:
-    opened = gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
-    return opened  # type: ignore[return-value]
+    if path.name.endswith(".gz"):
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return path.open("rb")
 
 
 def _check_encoding(path: Path) -> None:

@@ -22,7 +22,7 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     random = np.random.default_rng([seed, epoch])
     shuffled = random.permutation(len(lengths))
     pool = POOL_BATCHES * batch_size
-    batches = []
+    batches: list[np.ndarray] = []
     for start in range(0, len(shuffled), pool):
         indices = shuffled[start : start + pool]
         # Stable: examples of equal length stay shuffled.

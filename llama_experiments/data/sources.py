@@ -76,12 +76,11 @@ class LocalFiles(Dataset):
     def problems(self) -> list[tuple[str, str]]:
         from llama_experiments.data.files import file_problem
 
-        found = []
+        found: list[tuple[str, str]] = []
         for part in PARTS:
             try:
-                for file in self.files(part):
-                    if (sentence := file_problem(file, self.format)) is not None:
-                        found.append((part, sentence))
+                sentences = [file_problem(file, self.format) for file in self.files(part)]
+                found += [(part, sentence) for sentence in sentences if sentence is not None]
             except UserError as error:
                 found.append((part, str(error)))
         return found
@@ -139,8 +138,6 @@ class HubDataset(Dataset):
 
         datasets.disable_progress_bars()
         with explained(self.name, "dataset.name"):
-            table = datasets.load_dataset(
-                self.name, self.config, split=getattr(self, part), revision=self.revision
-            )
+            table = datasets.load_dataset(self.name, self.config, split=getattr(self, part), revision=self.revision)
         assert isinstance(table, datasets.Dataset)
         return table

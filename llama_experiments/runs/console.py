@@ -48,13 +48,21 @@ class Console:
         if self._bar is None or self._bar_epoch != step.epoch:
             self._close_bar()
             total = step.steps // self._epochs
-            self._bar = tqdm(total=total, desc=f"Epoch {step.epoch}/{self._epochs}", leave=False, file=sys.stdout, unit="step")
+            self._bar = tqdm(
+                total=total,
+                desc=f"Epoch {step.epoch}/{self._epochs}",
+                leave=False,
+                file=sys.stdout,
+                unit="step",
+            )
             self._bar_epoch, self._seconds, self._tokens = step.epoch, 0.0, 0.0
             self._loss = loss if step.step == 1 else self._loss
         self._loss += SMOOTHING * (loss - self._loss)
         self._seconds += step.seconds
         self._tokens += step.tokens
-        self._bar.set_postfix_str(f"loss {self._loss:.4f}, {self._tokens / self._seconds:,.0f} tokens/s", refresh=False)
+        self._bar.set_postfix_str(
+            f"loss {self._loss:.4f}, {self._tokens / self._seconds:,.0f} tokens/s", refresh=False
+        )
         self._bar.update()
 
     def epoch(self, record: dict[str, Any]) -> None:
@@ -62,7 +70,9 @@ class Console:
         self._close_bar()
         parts = [f"Epoch {record['epoch']}/{self._epochs}"]
         # Epoch 0 trains nothing: its line keeps the column free.
-        parts.append("training loss   --  " if record["train_loss"] is None else f"training loss {record['train_loss']:.4f}")
+        parts.append(
+            "training loss   --  " if record["train_loss"] is None else f"training loss {record['train_loss']:.4f}"
+        )
         if record["eval_loss"] is not None:
             parts.append(f"evaluation loss {number(record['eval_loss'])}")
         parts += [f"{name.replace('_', ' ')} {number(value, 3)}" for name, value in record["metrics"].items()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from accelerate import Accelerator
 
 from llama_experiments.data.examples import Examples
 from llama_experiments.data.rows import Rows
+from llama_experiments.paths import show
 from llama_experiments.training.device import arithmetic
 
 if TYPE_CHECKING:
@@ -26,8 +26,12 @@ def describe_run(
     examples: dict[str, Examples],
     model: PreTrainedModel,
     accelerator: Accelerator,
+    names: Mapping[str, str],
 ) -> dict[str, str]:
-    """The header: what runs on what, how much of it moves, for how long, and where the outputs go."""
+    """The header: what runs on what, how much of it moves, for how long, and where the outputs go.
+
+    `names` are the groups' choices; a replayed config has none, and the classes' own names stand in.
+    """
     training = experiment.training
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -35,15 +39,17 @@ def describe_run(
     micro = training.device_micro_batch(accelerator.num_processes)
     device = "GPU" if accelerator.device.type == "cuda" else "CPU"
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    task, technique = names.get("task", experiment.task.name), names.get("technique", experiment.technique.name)
+    batch = f"batch {training.batch_size} (in passes of {micro})"
+    rate = f"learning rate {training.learning_rate:g}, {training.schedule}"
     return {
-        "task": f"{type(experiment.task).__name__}, at most {experiment.task.max_length} tokens",
+        "task": f"{task}, technique {technique}, at most {experiment.task.max_length} tokens",
         "model": f"{_model_name(experiment)}: {trained:,} of {total:,} parameters trained ({trained / total:.1%})",
         "training": _describe_rows(rows["train"], examples["train"]),
         "evaluation": _describe_rows(rows["validation"], examples["validation"]),
-        "steps": f"{an_epoch * training.epochs:,}: {training.epochs} epochs of {an_epoch:,}, "
-        f"batch {training.batch_size} (in passes of {micro}), learning rate {training.learning_rate:g}, {training.schedule}",
+        "steps": f"{an_epoch * training.epochs:,}: {training.epochs} epochs of {an_epoch:,}, {batch}, {rate}",
         "device": f"{device}, {arithmetic(accelerator)}{processes}",
-        "outputs": os.path.relpath(folder) if not os.path.relpath(folder).startswith("..") else str(folder),
+        "outputs": show(folder),
     }
 
 
@@ -59,12 +65,15 @@ def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     return found
 
 
-def run_tags(experiment: Experiment, folder: Path, environment: dict[str, Any]) -> dict[str, str]:
+def run_tags(
+    experiment: Experiment, folder: Path, environment: dict[str, Any], names: Mapping[str, str]
+) -> dict[str, str]:
     """What people look for among many runs."""
     git = environment["git"]
     return {
-        "task": type(experiment.task).__name__,
-        "technique": type(experiment.technique).__name__,
+        "task": names.get("task") or experiment.task.name,
+        "technique": names.get("technique") or experiment.technique.name,
+        "dataset": names.get("dataset") or experiment.dataset.where("train"),
         "model": _model_name(experiment),
         "run_folder": str(folder.resolve()),
         **({"git_commit": git["commit"] + ("+changes" if git["changed"] else "")} if git else {}),

@@ -20,9 +20,19 @@ from llama_experiments.data.tokenized import content_hash
 from llama_experiments.models import Loaded
 from llama_experiments.training.device import arithmetic
 
-PACKAGES = (
-    "llama-experiments torch transformers tokenizers sentencepiece datasets accelerate hydra-core omegaconf mlflow numpy"
-).split()
+PACKAGES = [
+    "llama-experiments",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "sentencepiece",
+    "datasets",
+    "accelerate",
+    "hydra-core",
+    "omegaconf",
+    "mlflow",
+    "numpy",
+]
 
 
 def describe_environment(
@@ -60,7 +70,9 @@ def describe_device(accelerator: Accelerator) -> dict[str, Any]:
     on_gpu = accelerator.device.type == "cuda"
     return {
         "type": accelerator.device.type,
-        "name": torch.cuda.get_device_name(accelerator.device) if on_gpu else platform.processor() or platform.machine(),
+        "name": torch.cuda.get_device_name(accelerator.device)
+        if on_gpu
+        else platform.processor() or platform.machine(),
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
         "precision": arithmetic(accelerator),

@@ -14,6 +14,8 @@ import numpy as np
 
 from llama_experiments.data.rows import Rows
 from llama_experiments.files import replaced, replaced_folder, write_text
+from llama_experiments.models import quiet_transformers
+from llama_experiments.paths import show
 from llama_experiments.runs.console import Console
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import Journal
@@ -41,7 +43,11 @@ class Record:
         self._facts: dict[str, str] = {}
 
     def start(
-        self, facts: dict[str, str], environment: dict[str, Any], parameters: dict[str, Any], tags: dict[str, str]
+        self,
+        facts: dict[str, str],
+        environment: dict[str, Any],
+        parameters: dict[str, Any],
+        tags: dict[str, str],
     ) -> None:
         """Claim the folder, write the environment, open the journal and the mirror."""
         if not self._writes:
@@ -87,7 +93,7 @@ class Record:
         if not self._writes:
             return
         tokenizer.model_max_length = max_length
-        with replaced_folder(self.folder.model) as beside:
+        with quiet_transformers(), replaced_folder(self.folder.model) as beside:
             model.save_pretrained(beside)
             tokenizer.save_pretrained(beside)
 
@@ -111,7 +117,7 @@ class Record:
     def _say_where(self, saved: int | None) -> None:
         say = self.console.line
         say()
-        say(f"everything is in  {self.folder.path}")
+        say(f"everything is in  {show(self.folder.path)}")
         for file, what in (
             (self.folder.report, "the run on one page"),
             (self.folder.curves, "both losses by epoch"),

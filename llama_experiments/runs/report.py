@@ -24,7 +24,13 @@ def write_report(
         overrides: of the command.
     """
     metrics = list(dict.fromkeys(name for record in epochs for name in record["metrics"]))
-    columns = ["epoch", "training loss", "evaluation loss", *(name.replace("_", " ") for name in metrics), "seconds"]
+    columns = [
+        "epoch",
+        "training loss",
+        "evaluation loss",
+        *(name.replace("_", " ") for name in metrics),
+        "seconds",
+    ]
     lines = [
         f"# {folder.name}",
         "",

@@ -32,6 +32,7 @@ class Output:
 class Task:
     """The base of all tasks. A subclass is one module and its YAML file."""
 
+    name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]  # what it reads of a row
     item: ClassVar[str]  # what its loss is a mean over, in words
     head: ClassVar[tuple[str, ...]]  # prefixes of the parameters above the trunk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from llama_experiments.data.rows import Rows, class_indices, class_names
 from llama_experiments.errors import check_settings
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class SequenceClassification(Task):
     """`LlamaForSequenceClassification` on the columns `text` and `label`."""
 
+    name: ClassVar[str] = "sequence classification"
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     item: ClassVar[str] = "example"
     head: ClassVar[tuple[str, ...]] = ("score.",)
@@ -50,7 +51,7 @@ class SequenceClassification(Task):
     def model_class(self) -> type[PreTrainedModel]:
         from transformers import LlamaForSequenceClassification
 
-        return LlamaForSequenceClassification
+        return cast("type[PreTrainedModel]", LlamaForSequenceClassification)
 
     def model_settings(self) -> dict[str, Any]:
         return {
@@ -76,7 +77,9 @@ class SequenceClassification(Task):
         from torch.nn.functional import cross_entropy
 
         # No attention mask: attention is causal and the padding comes after, so no real position sees it.
-        hidden = model.model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state  # [batch, length, hidden]
+        hidden = model.model(
+            input_ids=batch["input_ids"], use_cache=False
+        ).last_hidden_state  # [batch, length, hidden]
         last = batch["lengths"] - 1
         pooled = hidden[torch.arange(len(last), device=hidden.device), last]  # [batch, hidden]
         logits = model.score(pooled).float()  # [batch, classes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from llama_experiments.tasks.base import Output, Task, tokenize
 
@@ -26,6 +26,7 @@ class TextGeneration(Task):
     is predicted exactly once.
     """
 
+    name: ClassVar[str] = "text generation"
     columns: ClassVar[tuple[str, ...]] = ("text",)
     item: ClassVar[str] = "token"
     head: ClassVar[tuple[str, ...]] = ("lm_head.",)
@@ -34,7 +35,7 @@ class TextGeneration(Task):
     def model_class(self) -> type[PreTrainedModel]:
         from transformers import LlamaForCausalLM
 
-        return LlamaForCausalLM
+        return cast("type[PreTrainedModel]", LlamaForCausalLM)
 
     def encode(
         self, columns: dict[str, list[Any]], first_row: int, tokenizer: PreTrainedTokenizerFast

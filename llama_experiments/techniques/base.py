@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,8 @@ class ParameterGroup:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Technique:
     """Full fine-tuning: every weight moves at the same rate. Other techniques override what they change."""
+
+    name: ClassVar[str] = "full fine-tuning"
 
     def adapt_task(self, task: Task, rows: Rows) -> Task:
         """The task as this technique poses it; `rows` are the training rows."""

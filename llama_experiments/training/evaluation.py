@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,9 @@ class Evaluation:
     predictions: dict[str, np.ndarray]  # each [examples, ...], in the examples' order
 
 
-def evaluate(model: torch.nn.Module, task: Task, examples: Examples, batch_size: int, accelerator: Accelerator) -> Evaluation:
+def evaluate(
+    model: torch.nn.Module, task: Task, examples: Examples, batch_size: int, accelerator: Accelerator
+) -> Evaluation:
     """Loss, metrics and predictions of `examples`; several processes share the batches.
 
     Losses are added up in fp64 in the examples' order, whatever the batches were.
@@ -37,18 +39,23 @@ def evaluate(model: torch.nn.Module, task: Task, examples: Examples, batch_size:
     with torch.inference_mode():
         for indices in batches[accelerator.process_index :: accelerator.num_processes]:
             output: Output = model(to_device(examples.batch(indices), accelerator.device))
-            predictions = {name: value.float() if value.is_floating_point() and value.dtype != torch.float64 else value for name, value in output.predictions.items()}
-            parts.append({"index": indices, **{name: value.cpu().numpy() for name, value in predictions.items()}})
+            parts.append({"index": indices, **{name: _numpy(value) for name, value in output.predictions.items()}})
     model.train(was_training)
     predictions = _in_order(_gathered(parts, accelerator))
-    predictions["count"] = examples.counts
-    loss = float(predictions["loss"].sum(dtype=np.float64) / examples.counts.sum())
-    return Evaluation(loss, int(examples.counts.sum()), task.score(predictions), predictions)
+    predictions |= {"row": examples.fixed["row"], "count": examples.counts}
+    items = int(examples.counts.sum())
+    loss = float(predictions["loss"].sum(dtype=np.float64) / items)
+    return Evaluation(loss, items, task.score(predictions), predictions)
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
     """A batch on the device."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    """NumPy knows no bfloat16."""
+    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).cpu().numpy()
 
 
 def _gathered(parts: list[dict[str, Any]], accelerator: Accelerator) -> list[dict[str, Any]]:
@@ -59,6 +66,6 @@ def _gathered(parts: list[dict[str, Any]], accelerator: Accelerator) -> list[dic
     return list(gather_object(parts))
 
 
-def _in_order(parts: list[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+def _in_order(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     order = np.argsort(np.concatenate([part["index"] for part in parts]))
     return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0] if name != "index"}

@@ -80,9 +80,7 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None
     if groups:
         task_model = task_model.to(accelerator.device)
-        model, optimizer = accelerator.prepare(
-            task_model, make_optimizer(groups, training, accelerator.device)
-        )
+        model, optimizer = accelerator.prepare(task_model, make_optimizer(groups, training, accelerator.device))
     else:
         model = accelerator.prepare_model(task_model, evaluation_mode=True)
 

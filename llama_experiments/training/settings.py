@@ -34,11 +34,19 @@ class Training:
             ("learning_rate", 0 < rate < math.inf, f"must be a positive number, not {rate:g}"),
             ("epochs", self.epochs >= 1, f"must be at least 1, not {self.epochs}"),
             ("batch_size", self.batch_size >= 1, f"must be at least 1, not {self.batch_size}"),
-            ("micro_batch_size", (self.micro_batch_size or 1) >= 1 and self.micro_batch_size != 0, "must be null or at least 1"),
+            (
+                "micro_batch_size",
+                (self.micro_batch_size or 1) >= 1 and self.micro_batch_size != 0,
+                "must be null or at least 1",
+            ),
             ("evaluation_batch_size", self.evaluation_batch_size >= 1, "must be at least 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "must be 0 or a positive number"),
             ("warmup_ratio", 0 <= self.warmup_ratio <= 1, "must be between 0 and 1"),
-            ("max_grad_norm", self.max_grad_norm is None or 0 < self.max_grad_norm < math.inf, "must be null or a positive number"),
+            (
+                "max_grad_norm",
+                self.max_grad_norm is None or 0 < self.max_grad_norm < math.inf,
+                "must be null or a positive number",
+            ),
             ("evaluate_every", self.evaluate_every >= 1, "must be at least 1"),
         )
 
