@@ -5,13 +5,15 @@ symbols. A model that gives other ids on any of the probes below is refused rath
 
 Limits, neither of which touches a Llama model:
 - A normalization table (`nfkc`, `nmt_nfkc`...) is left to the `tokenizers` library, which reads it one
-  grapheme at a time: stacked combining marks and decomposed Hangul can come out differently.
+  grapheme at a time: stacked combining marks, a mark after a character of the table and decomposed Hangul can
+  come out differently. A warning says so.
 - Unigram scores are added up in 64 bits rather than sentencepiece's 32, so of two segmentations with the same
   score (`aba bab a` and `a bab aba`) the other one can win.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +23,8 @@ from llama_experiments.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 SPACE = "▁"  # what sentencepiece writes for a space
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # ModelProto.SentencePiece.Type
@@ -206,6 +210,7 @@ def _normalizer(proto: Any) -> Any:
     space = SPACE if spec.escape_whitespaces else " "
     steps: list[Any] = []
     if spec.precompiled_charsmap:
+        logger.warning("This sentencepiece model normalizes: ids of stacked combining marks may not be its own.")
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
         steps += [normalizers.Replace(Regex(r"\A +"), ""), normalizers.Replace(Regex(" {2,}"), " ")]

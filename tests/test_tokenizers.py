@@ -166,6 +166,14 @@ def test_ids_are_those_of_sentencepiece(trained: Callable[[str], Path], kind: st
     assert differing(trained(kind), TEXTS, ties=kind.startswith("unigram")) == []
 
 
+@pytest.mark.parametrize(("kind", "warnings"), [("bpe", 0), ("bpe-nmt", 1)])
+def test_a_normalization_table_is_warned_of(
+    trained: Callable[[str], Path], caplog: pytest.LogCaptureFixture, kind: str, warnings: int
+) -> None:
+    load_tokenizer(trained(kind))
+    assert sum("combining marks" in record.message for record in caplog.records) == warnings
+
+
 @needs_llama_2
 def test_ids_of_llama_2_are_those_of_sentencepiece() -> None:
     assert differing(LLAMA_2, [*PROBES, *random_texts(1000, seed=2)]) == []
