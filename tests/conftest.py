@@ -17,9 +17,9 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
-GOOD = "lovely warm bright clever funny moving graceful honest".split()
-BAD = "dull cold clumsy boring sad noisy broken lazy".split()
-THINGS = "film book kettle hotel song garden train play".split()
+GOOD = ["lovely", "warm", "bright", "clever", "funny", "moving", "graceful", "honest"]
+BAD = ["dull", "cold", "clumsy", "boring", "sad", "noisy", "broken", "lazy"]
+THINGS = ["film", "book", "kettle", "hotel", "song", "garden", "train", "play"]
 
 
 def sentences(rows: int, start: int = 0) -> list[tuple[str, str]]:
@@ -67,7 +67,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A causal Llama of two layers with random weights, tied embeddings and 64 positions, saved with its tokenizer."""
+    """A causal Llama of two layers, random weights, tied embeddings and 64 positions, with its tokenizer."""
     return save_tiny_llama(tmp_path_factory.mktemp("model"), tokenizer_folder)
 
 
