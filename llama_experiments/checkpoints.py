@@ -65,7 +65,7 @@ def weight_files(folder: Path) -> list[Path]:
         raise UserError(f"{folder} has no {SINGLE}{advice}")
     try:
         names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (json.JSONDecodeError, KeyError, AttributeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{folder / INDEX} is not an index of weights") from error
     for name in names:
         if not (folder / name).is_file():
@@ -89,9 +89,10 @@ def read_header(file: Path) -> dict[str, dict[str, Any]]:
             raise damaged
         try:
             header = json.loads(stream.read(length))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
             raise damaged from error
-    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    if 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0) != size:
+    if 8 + length + end != size:
         raise damaged
     return tensors

@@ -6,35 +6,23 @@ mistake leaves nothing behind. Nothing imported at the top of this module import
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-import hydra
-import yaml
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from llama_experiments.composition import (
-    CONF,
-    Composition,
-    compose_command,
-    explain,
-    refuse_unsafe_replay,
-)
-from llama_experiments.errors import ConfigError, UserError, offer
+from llama_experiments.composition import RUN, SWEEP, Composition, compose_command, other_values
+from llama_experiments.config_files import CONF
+from llama_experiments.errors import ConfigError, Mistake, UserError, offer, tell
+from llama_experiments.launching import build_experiment, launch, rank_overrides
+from llama_experiments.paths import not_writable, show
+from llama_experiments.replay import replay_overrides
 
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses
-RUN_DIR = "${output_dir}/${now:%Y-%m-%d}/${now:%H-%M-%S}-${hydra.job.name}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except UserError as error:
-        _tell(error)
+        tell(error)
         return MISTAKE
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -62,15 +50,40 @@ def _run(arguments: list[str]) -> int:
                 f"there is no command '{verb}'; {offer(verb, VERBS, 'commands')}; overrides are written setting=value"
             )
         return VERBS[verb](rest)
-    options = get_args_parser().parse_args(arguments)
-    replayed = _replay_overrides(options) if options.config_path else []
-    if not (options.help or options.hydra_help or options.shell_completion):
-        composition = _composition(options)
-        arguments = [composition.for_hydra().get(argument, argument) for argument in arguments]
-        if not (options.cfg or options.info):
-            _check(options, composition)
-    _launch([*arguments, *replayed, *_rank_overrides(options)])
+    options = _options(arguments)
+    switches = [argument for argument in arguments if argument not in options.overrides]
+    if options.help or options.hydra_help or options.shell_completion:
+        launch(arguments)
+        return 0
+    if options.config_path:
+        folder, name = Path(options.config_path), options.config_name or "config"
+        options.overrides += replay_overrides(folder, name, options.overrides)
+        switches += ["--config-path", str(folder.absolute())]  # a relative one would be the package's to Hydra
+    composition = _composition(options)
+    if not (options.cfg or options.info):
+        _check(options, composition)
+    launch([*switches, *composition.for_hydra(), *rank_overrides(options.overrides)])
     return 0
+
+
+def _options(arguments: list[str]) -> Namespace:
+    """Hydra's options and the overrides, in any order.
+
+    Raises:
+        UserError: an option that Hydra does not have.
+    """
+    parser = get_args_parser()
+    known = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+
+    def refuse(message: str) -> NoReturn:
+        word = next((a for a in arguments if a.startswith("--") and a.split("=")[0] not in known), "")
+        raise UserError(f"{message}; {offer(word, known, 'options')}" if word else message)
+
+    parser.error = refuse  # type: ignore[method-assign]
+    options = parser.parse_intermixed_args(arguments)
+    if options.experimental_rerun:
+        raise UserError("--experimental-rerun unpickles a file, which can run code; use --config-path RUN/.hydra")
+    return options
 
 
 def _check(options: Namespace, composition: Composition) -> None:
@@ -79,126 +92,66 @@ def _check(options: Namespace, composition: Composition) -> None:
     Raises:
         ConfigError: with all mistakes.
     """
-    if options.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    sweeps = options.multirun or any(override.key_or_group == "hydra.mode" for override in composition.overrides)
+    if sweeps and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
             "--multirun cannot be used inside a launcher of processes: when one job fails the processes would lose "
             "each other; start one run a launch"
         )
-    experiment = _build(composition)
+    if not sweeps and (several := [o for o in composition.overrides if o.is_sweep_override()]):
+        sentence = "several values are a sweep, which needs -m (a text with commas needs quotes: 'a,b')"
+        raise ConfigError([Mistake(o.key_or_group, sentence, composition.origin(o.key_or_group)) for o in several])
+    experiment = build_experiment(composition)
+    if sweeps:
+        _check_other_values(options, composition)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _check_folder(composition, SWEEP if sweeps else RUN)
     from llama_experiments.hub import stay_offline_when_unreachable
 
-    if experiment.dataset.needs_hub or experiment.model.needs_hub:
-        stay_offline_when_unreachable()
+    needs_hub = experiment.dataset.needs_hub or experiment.model.needs_hub
+    if needs_hub and not stay_offline_when_unreachable() and (missing := experiment.not_downloaded()):
+        raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in missing])
+
+
+def _check_other_values(options: Namespace, composition: Composition) -> None:
+    """Every value of a sweep, before its first job: a night's sweep does not end at its last value's typo."""
+    mistakes: dict[Mistake, None] = {}
+    for job in other_values(composition, _config_dirs(options)):
+        try:
+            build_experiment(job)
+        except ConfigError as error:
+            mistakes |= dict.fromkeys(error.mistakes)
+    if mistakes:
+        raise ConfigError(list(mistakes))
+
+
+def _check_folder(composition: Composition, setting: str) -> None:
+    """Hydra writes into a run's folder before it calls us: never into another run's.
+
+    Raises:
+        ConfigError: the folder has a run already, or cannot be made.
+    """
+    folder = composition.folder(setting)
+    if any(folder.glob("epochs.jsonl")) or (setting == SWEEP and any(folder.glob("*/epochs.jsonl"))):
+        sentence = f"{show(folder)} belongs to another run already; give this one its own with {setting}=..."
+    else:
+        sentence = not_writable(folder) or ""
+    if sentence:
+        raise ConfigError([Mistake(setting, sentence, composition.origin(setting))])
 
 
 def _composition(options: Namespace) -> Composition:
-    config_dirs = []
-    if options.config_dir:
-        folder = Path(options.config_dir).absolute()
-        if not folder.is_dir():
-            raise UserError(f"--config-dir: there is no folder {options.config_dir}")
-        config_dirs.append(folder)
     primary = Path(options.config_path).absolute() if options.config_path else CONF
-    return compose_command(options.overrides, config_dirs, primary, options.config_name or "config")
+    return compose_command(options.overrides, _config_dirs(options), primary, options.config_name or "config")
 
 
-def _build(composition: Composition) -> Any:
-    from llama_experiments.config import build
-    from llama_experiments.experiment import Experiment
-
-    experiment = build(composition.tree, Experiment, composition.origin)
-    problems = experiment.problems()
-    if problems:
-        raise ConfigError([problem.at(composition.origin(problem.path)) for problem in problems])
-    return experiment
-
-
-def _replay_overrides(options: Namespace) -> list[str]:
-    """A saved config has no `hydra` node: give the replay a folder and a name like any run's."""
-    folder = Path(options.config_path)
-    refuse_unsafe_replay(folder, options.config_name or "config")
-    name = "replay"
-    with contextlib.suppress(OSError, yaml.YAMLError, KeyError, TypeError):
-        choices = yaml.safe_load((folder / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
-        words = [str(choices[group]) for group in ("task", "model", "technique")]
-        if all(word.replace("_", "").replace("-", "").isalnum() for word in words):
-            name = "-".join(words)
-    given = {override.split("=", 1)[0] for override in options.overrides}
-    wanted = {"hydra.job.name": name, "hydra.run.dir": RUN_DIR, "hydra/job_logging": "none"}
-    return [f"{key}={value}" for key, value in wanted.items() if key not in given]
-
-
-def _rank_overrides(options: Namespace) -> list[str]:
-    """Under a launcher all processes share the first one's folder, and only the first writes Hydra's files."""
-    processes, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if processes == 1:
+def _config_dirs(options: Namespace) -> list[Path]:
+    if not options.config_dir:
         return []
-    stamp = _shared_stamp(rank)
-    overrides = [f"hydra.run.dir={RUN_DIR.replace('${now:%Y-%m-%d}/${now:%H-%M-%S}', stamp)}"]
-    if any(override.startswith("hydra.run.dir=") for override in options.overrides):
-        overrides = []
-    if rank > 0:
-        overrides += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    return overrides
-
-
-def _shared_stamp(rank: int) -> str:
-    """The first process's `date/time`, through the launcher's own store."""
-    from datetime import datetime, timedelta
-
-    from torch.distributed import TCPStore
-
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=60))
-    key = f"llama_experiments/stamp/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    if rank == 0:
-        store.set(key, datetime.now().strftime("%Y-%m-%d/%H-%M-%S"))
-    return str(store.get(key).decode())
-
-
-def _launch(arguments: list[str]) -> None:
-    """Hand the command line to Hydra, with its errors raised rather than printed."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [sys.argv[0], *arguments]
-    try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error)) from error
-    except OSError as error:
-        if error.filename and "outputs" in str(error.filename):
-            raise UserError(f"output_dir: {error.filename} cannot be written: {error.strerror}") from error
-        raise
-
-
-def _job(config: DictConfig) -> float:
-    """One run, as Hydra calls it: alone or as a job of a sweep."""
-    settings = HydraConfig.get()
-    folder = Path(settings.runtime.output_dir)
-    tree = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(tree, dict)
-    plain = {str(key): value for key, value in tree.items()}
-    overrides = list(settings.overrides.task)
-    try:
-        names = {group: str(choice) for group, choice in settings.runtime.choices.items() if choice}
-        composition = Composition.of_job(plain, overrides, names)
-        result: float = _build(composition).run(folder, plain, overrides, names)
-        return result
-    except UserError as error:
-        _remove_if_nothing_ran(folder)
-        if settings.mode is RunMode.MULTIRUN:
-            # A sweep goes on with its other jobs, and Hydra tells only of the first that failed.
-            _tell(error)
-        raise
-
-
-def _remove_if_nothing_ran(folder: Path) -> None:
-    """Leave no folder behind for a run that never started: only what Hydra wrote into it is removed."""
-    if (folder / "epochs.jsonl").exists():
-        return
-    shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    with contextlib.suppress(OSError):  # not empty, so not only ours
-        folder.rmdir()
-        folder.parent.rmdir()
+    folder = Path(options.config_dir).absolute()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir: there is no folder {options.config_dir}")
+    return [folder]
 
 
 def _ui(arguments: list[str]) -> int:
@@ -215,14 +168,8 @@ def _ui(arguments: list[str]) -> int:
             port = int(value)
         else:
             overrides.append(argument)
-    experiment = _build(compose_command(overrides, [], CONF))
+    experiment = build_experiment(compose_command(overrides))
     return serve(experiment.tracker.resolved_uri(Path(experiment.output_dir)), port)
-
-
-def _tell(error: UserError) -> None:
-    if not getattr(error, "told", False):
-        print(error, file=sys.stderr, flush=True)
-        error.told = True  # type: ignore[attr-defined]
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {"ui": _ui}

@@ -11,7 +11,7 @@ import importlib
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypeVar, Union
 
 from llama_experiments.errors import ConfigError, Mistake, SettingError, nearest, offer
@@ -77,7 +77,7 @@ class _Builder:
                 continue
             here = _join(path, str(key))
             if key not in fields:
-                self.note(here, _unknown(str(key), value, fields, cls, path))
+                self.note(here, _unknown(str(key), fields, cls, path))
                 continue
             values[str(key)] = self.value(value, hints[str(key)], here)
         for name, field in fields.items():
@@ -117,7 +117,8 @@ class _Builder:
                 for key, value in vars(module).items()
                 if isinstance(value, type) and issubclass(value, expected) and dataclasses.is_dataclass(value)
             ]
-            return self.note(here, f"'{target}' is not a {expected.__name__}; {offer(name, ours, 'those here')}")
+            advice = f"; {offer(name, ours, 'there are')}" if ours else ""
+            return self.note(here, f"'{target}' is not a {expected.__name__}{advice}")
         return cls
 
     def value(self, value: Any, hint: Any, path: str) -> Any:
@@ -199,22 +200,27 @@ def _convert_scalar(value: Any, hint: type) -> Any:
     raise TypeError(f"a setting cannot be a {hint}")  # a mistake in our dataclasses, not the user's
 
 
-def _unknown(key: str, value: Any, fields: Mapping[str, Any], cls: type, path: str) -> str:
+def _unknown(key: str, fields: Collection[str], cls: type, path: str) -> str:
     """The sentence for a key that `cls` has no field for."""
     if path:
-        return f"{cls.__name__} has no such setting; {offer(key, fields, 'its settings')}"
-    elsewhere = f"{nested}.{key}" if (nested := _group_with(key, cls)) else None
-    if elsewhere:
-        return f"there is no such setting; did you mean '{elsewhere}'?"
-    return f"there is no such setting; {offer(key, fields, 'the settings at the top')}"
+        advice = offer(key, fields, "its settings") if fields else "it has none"
+        return f"{cls.__name__} has no such setting; {advice}"
+    inside = _settings_of_groups(cls)
+    close = key if key in inside else nearest(key, fields) or nearest(key, inside)
+    if close is None:
+        return f"there is no such setting; the settings at the top: {', '.join(sorted(fields))}"
+    return f"there is no such setting; did you mean '{inside.get(close, close)}'?"
 
 
-def _group_with(key: str, cls: type) -> str | None:
-    """The group whose base class has a field `key`: people type `learning_rate` for `training.learning_rate`."""
-    for name, hint in typing.get_type_hints(cls).items():
-        if dataclasses.is_dataclass(hint) and key in {field.name for field in dataclasses.fields(hint)}:
-            return name
-    return None
+def _settings_of_groups(cls: type) -> dict[str, str]:
+    """The groups' settings with their paths: people type `learning_rate` for `training.learning_rate`."""
+    groups = {name: hint for name, hint in typing.get_type_hints(cls).items() if dataclasses.is_dataclass(hint)}
+    paths = {
+        field.name: f"{name}.{field.name}" for name, hint in groups.items() for field in dataclasses.fields(hint)
+    }
+    if "training" in groups:  # the group people mean when a name is in two
+        paths |= {field.name: f"training.{field.name}" for field in dataclasses.fields(groups["training"])}
+    return paths
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

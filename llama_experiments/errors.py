@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
 
 
@@ -62,7 +63,13 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     if close:
         return close[0]
     # A word that was cut short or is one part of a longer name: `lr_sweeps`, `learning`.
-    return next((name for name in known if len(word) >= 3 and (word in name or name in word)), None)
+    part = next((name for name in known if len(word) >= 3 and (word in name or name in word)), None)
+    if part is not None:
+        return part
+    # The names of the field: `lr` for `learning_rate`.
+    short = {"".join(piece[0] for piece in name.split("_") if piece): name for name in known if "_" in name}
+    initials = difflib.get_close_matches(word, short, n=1, cutoff=0.75) if len(word) <= 4 else []
+    return short[initials[0]] if initials else None
 
 
 def offer(word: str, candidates: Iterable[str], what: str) -> str:
@@ -71,4 +78,11 @@ def offer(word: str, candidates: Iterable[str], what: str) -> str:
     close = nearest(word, known)
     if close is not None:
         return f"did you mean '{close}'?"
-    return f"{what}: {', '.join(known)}" if known else f"there are no {what}"
+    return f"{what}: {', '.join(known)}" if known else "there is nothing to choose from"
+
+
+def tell(error: UserError) -> None:
+    """Say a mistake to the user, once."""
+    if not getattr(error, "told", False):
+        print(error, file=sys.stderr, flush=True)
+        error.told = True  # type: ignore[attr-defined]

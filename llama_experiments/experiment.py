@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llama_experiments.data.sources import PARTS, Dataset
-from llama_experiments.errors import Mistake, offer
+from llama_experiments.errors import Mistake, check_settings, offer
 from llama_experiments.models import Model
+from llama_experiments.paths import not_writable
 from llama_experiments.runs.mirror import Tracker
 from llama_experiments.tasks.base import Task
 from llama_experiments.techniques.base import Technique
@@ -29,6 +29,12 @@ class Experiment:
     tracker: Tracker
     seed: int = 0
     output_dir: str = "outputs"
+
+    def __post_init__(self) -> None:
+        check_settings(
+            ("seed", 0 <= self.seed < 2**32, f"must be from 0 to {2**32 - 1}, not {self.seed}"),
+            ("output_dir", bool(self.output_dir.strip()), "must be a folder"),
+        )
 
     def run(self, folder: Path, config: dict[str, Any], overrides: list[str], names: Mapping[str, str]) -> float:
         """Run into `folder`; returns the last evaluation loss, which sweepers minimise.
@@ -115,16 +121,20 @@ class Experiment:
         if positions is not None and self.task.max_length > positions:
             sentence = f"{self.task.max_length} tokens are more than the model's {positions} positions"
             found.append(Mistake("task.max_length", sentence))
-        if (unusable := _not_writable(Path(self.output_dir))) is not None:
+        if (unusable := not_writable(Path(self.output_dir))) is not None:
             found.append(Mistake("output_dir", unusable))
         return found
 
+    def not_downloaded(self) -> list[Mistake]:
+        """What is needed from the Hub and was never downloaded: mistakes when the Hub cannot be reached."""
+        from llama_experiments.hub import not_downloaded, unreachable
 
-def _not_writable(folder: Path) -> str | None:
-    """Why files cannot be made in a folder that may not be there yet, or None."""
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        return f"{existing} is a file where a folder belongs"
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return f"{existing} cannot be written to"
-    return None
+        needed = [
+            ("model", "model.checkpoint", self.model.hub_name),
+            ("dataset", "dataset.name", self.dataset.hub_name),
+        ]
+        return [
+            Mistake(setting, unreachable(name))
+            for kind, setting, name in needed
+            if name is not None and not_downloaded(kind, name)
+        ]

@@ -49,6 +49,11 @@ class Model:
         """Whether the Hub is asked for anything."""
         return False
 
+    @property
+    def hub_name(self) -> str | None:
+        """The name on the Hub of what is needed from there."""
+        return None
+
     def problems(self) -> list[tuple[str, str]]:
         """What can be seen to be wrong without loading anything: `[(setting, sentence), ...]`."""
         return []
@@ -80,6 +85,10 @@ class Checkpoint(Model):
     def needs_hub(self) -> bool:
         folder = resolve(self.checkpoint)
         return not folder.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", self.checkpoint) is not None
+
+    @property
+    def hub_name(self) -> str | None:
+        return self.checkpoint if self.needs_hub else None
 
     def problems(self) -> list[tuple[str, str]]:
         if self.needs_hub:
@@ -121,6 +130,7 @@ class Checkpoint(Model):
 
     def load(self, task: Task, seed: int) -> Loaded:
         import torch
+        from huggingface_hub.errors import StrictDataclassError
 
         from llama_experiments.tokenizers import load_tokenizer
 
@@ -140,7 +150,7 @@ class Checkpoint(Model):
                     **task.model_settings(),
                     **self._attention(),
                 )
-        except (OSError, ValueError, ImportError, RuntimeError) as error:
+        except (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, StrictDataclassError) as error:
             raise UserError(
                 f"model.checkpoint: {folder} cannot be loaded: {' '.join(str(error).split())[:300]}"
             ) from error
@@ -265,7 +275,7 @@ def _audit(info: dict[str, Any], task: Task, folder: Path) -> tuple[list[str], l
             for name in wrong
             if name in mismatched
         ]
-        told = "; ".join(shapes) if shapes else _some(wrong)
+        told = _some(shapes or wrong)
         raise UserError(
             f"model.checkpoint: {len(wrong)} tensors of the model did not come from {folder}: {told}; "
             "training would start from random weights there"

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -41,12 +42,15 @@ def file_problem(path: Path, file_format: str = "auto") -> str | None:
         return f"{path} is a folder where a file belongs; for all its files write '{path}/*.csv'"
     try:
         with path.open("rb") as stream:
-            if not stream.read(1):
-                return f"{path} is empty"
+            start = stream.read(4)
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
+    if not start:
+        return f"{path} is empty"
     if file_format == "auto" and _suffix(path) not in SUFFIXES:
         return f"{path.name} has a suffix that says no format; set dataset.format (csv, tsv, json, parquet or text)"
+    if "parquet" in (file_format, SUFFIXES.get(_suffix(path))) and start != b"PAR1":
+        return f"{path} is not a Parquet file: it does not begin like one"
     return None
 
 
@@ -60,6 +64,7 @@ def read_files(paths: list[Path], file_format: str, sample_by: str) -> Table:
     from datasets.exceptions import DatasetGenerationError
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what fails is told in a sentence of ours
     formats = {SUFFIXES[_suffix(path)] if file_format == "auto" else file_format for path in paths}
     if len(formats) > 1:
         raise UserError(f"files of different formats: {', '.join(sorted(formats))}; give files of one format")
@@ -133,7 +138,10 @@ def _common_header(paths: list[Path], delimiter: str) -> list[str]:
     for path in paths:
         with _open(path) as stream:
             lines = codecs.getreader("utf-8-sig")(stream)
-            header = next(csv.reader(lines, delimiter=delimiter), [])
+            rows = csv.reader(lines, delimiter=delimiter)
+            header = next(rows, [])
+            if next(rows, None) is None:
+                raise UserError(f"{path.name} has a header but no rows")
         if len(set(header)) != len(header):
             raise UserError(f"{path.name}: two columns have the same name: {', '.join(header)}")
         headers.append(header)
@@ -147,15 +155,31 @@ def _common_header(paths: list[Path], delimiter: str) -> list[str]:
 
 def _diagnosis(paths: list[Path], kind: str, error: BaseException) -> str:
     """The library's failure in a sentence, with the line where it can be found."""
-    if kind == "json":
-        for path in paths:
-            if (sentence := _broken_json(path)) is not None:
-                return sentence
+    for path in paths:
+        sentence = _broken_json(path) if kind == "json" else None
+        if kind in DELIMITERS:
+            sentence = _broken_table(path, DELIMITERS[kind])
+        if sentence is not None:
+            return sentence
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     names = ", ".join(path.name for path in paths)
     return f"{names} cannot be read as {kind}: {' '.join(str(cause).split())[:300]}"
+
+
+def _broken_table(path: Path, delimiter: str) -> str | None:
+    with _open(path) as stream:
+        rows = csv.reader(codecs.getreader("utf-8-sig")(stream), delimiter=delimiter, strict=True)
+        columns, line = len(next(rows, [])), 2
+        try:
+            for row in rows:
+                if len(row) > columns:
+                    return f"{path.name}: line {line} has {len(row)} fields, but the header has {columns}"
+                line = rows.line_num + 1
+        except csv.Error as error:
+            return f"{path.name}: the row that begins in line {line} does not end as CSV should: {error}"
+    return None
 
 
 def _broken_json(path: Path) -> str | None:

@@ -44,10 +44,7 @@ def load_rows(dataset: Dataset, task: Task) -> dict[str, Rows]:
 
 def _task_columns(dataset: Dataset, part: str, task: Task) -> Table:
     """The part's table with just the task's columns, under the task's names."""
-    try:
-        table = dataset.read(part)
-    except UserError as error:
-        raise UserError(f"dataset.{part}: {error}") from error
+    table = dataset.read(part)
     names = {column: dataset.columns.get(column, column) for column in task.columns}
     for column, name in names.items():
         if name not in table.column_names:
@@ -77,7 +74,13 @@ def _usable(dataset: Dataset, part: str, table: Table, task: Task) -> Rows:
                 left_out[reason] = left_out.get(reason, 0) + 1
     if not kept:
         reasons = ", ".join(f"{count} with {reason}" for reason, count in left_out.items())
-        raise UserError(f"dataset.{part}: no row of {dataset.where(part)} can be used ({reasons})")
+        kinds = [
+            f"{name} is {feature.dtype}, not text"
+            for name, feature in table.features.items()
+            if name == "text" and getattr(feature, "dtype", "string") not in ("string", "large_string")
+        ]
+        told = "; ".join([reasons, *kinds])
+        raise UserError(f"dataset.{part}: no row of {dataset.where(part)} can be used ({told})")
     if len(kept) < len(table):
         table = table.select(kept)
     return Rows(part, dataset.where(part), table, np.asarray(kept) + 1, left_out)
@@ -87,9 +90,13 @@ def class_names(rows: Rows, given: Sequence[str] | None) -> list[str]:
     """The names of the classes: as given, as the source's features name them, or the labels that occur in `rows`.
 
     Raises:
-        UserError: only one class occurs.
+        UserError: a row has no label, or only one class occurs.
     """
-    values = list(dict.fromkeys(_plain(value) for value in rows.table["label"]))
+    labels = [_plain(value) for value in rows.table["label"]]
+    if "" in labels:
+        number = rows.numbers[labels.index("")]
+        raise UserError(f"dataset.{rows.part}: row {number} of {rows.where} has no label")
+    values = list(dict.fromkeys(labels))
     if len(values) < 2:
         raise UserError(f"dataset.train: only one class occurs in {rows.where} ('{values[0]}'); two are needed")
     if given is not None:

@@ -33,11 +33,17 @@ class Dataset:
         named = self.labels is None or (len(self.labels) >= 2 and len(set(self.labels)) == len(self.labels))
         check_settings(
             ("labels", named, "must be null or two or more different names"),
+            ("subset_seed", self.subset_seed >= 0, f"must be at least 0, not {self.subset_seed}"),
             *(
                 (name, (size := getattr(self, name)) is None or size >= 1, "must be null or at least 1")
                 for name in ("train_examples", "validation_examples")
             ),
         )
+
+    @property
+    def hub_name(self) -> str | None:
+        """The name on the Hub of what is needed from there."""
+        return None
 
     def problems(self) -> list[tuple[str, str]]:
         """What can be seen to be wrong without reading rows: `[(setting, sentence), ...]`."""
@@ -108,7 +114,10 @@ class LocalFiles(Dataset):
     def read(self, part: str) -> Table:
         from llama_experiments.data.files import read_files
 
-        return read_files(self.files(part), self.format, self.sample_by)
+        try:
+            return read_files(self.files(part), self.format, self.sample_by)
+        except UserError as error:
+            raise UserError(f"dataset.{part}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,16 +137,29 @@ class HubDataset(Dataset):
         named = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.name) is not None
         check_settings(("name", named, f"must be a Hub name such as stanfordnlp/imdb, not '{self.name}'"))
 
+    @property
+    def hub_name(self) -> str | None:
+        return self.name
+
     def where(self, part: str) -> str:
         return f"{self.name}, split {getattr(self, part)}"
 
     def read(self, part: str) -> Table:
         import datasets
+        from datasets.exceptions import DatasetNotFoundError
 
-        from llama_experiments.hub import explained
+        from llama_experiments.hub import explained, gated, not_found
 
         datasets.disable_progress_bars()
-        with explained(self.name, "dataset.name"):
-            table = datasets.load_dataset(self.name, self.config, split=getattr(self, part), revision=self.revision)
+        try:
+            with explained(self.name, "dataset.name"):
+                table = datasets.load_dataset(
+                    self.name, self.config, split=getattr(self, part), revision=self.revision
+                )
+        except DatasetNotFoundError as error:  # without its cause, the Hub's refusal
+            told = gated(self.name) if "gated" in str(error) else not_found(self.name)
+            raise UserError(f"dataset.name: {told}") from error
+        except (ValueError, RuntimeError) as error:  # an unknown split or configuration, or a script
+            raise UserError(f"dataset.{part}: {self.where(part)}: {' '.join(str(error).split())[:300]}") from error
         assert isinstance(table, datasets.Dataset)
         return table

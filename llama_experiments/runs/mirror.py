@@ -40,6 +40,12 @@ class Tracker:
         check_settings(
             ("every_steps", self.every_steps >= 1, "must be at least 1"),
             ("experiment", bool(self.experiment.strip()), "must be a name"),
+            (
+                "uri",
+                self.uri is None or urlsplit(self.uri).password is None,
+                "must not hold a password, which every run would keep; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD in the environment",
+            ),
         )
 
     def resolved_uri(self, output_dir: Path) -> str:

@@ -1,0 +1,123 @@
+"""The command line, checked, in Hydra's hands: it makes the run's folder and calls us once a job."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from llama_experiments.composition import Composition
+from llama_experiments.config_files import CONF
+from llama_experiments.errors import ConfigError, UserError, tell
+from llama_experiments.hydra_errors import first_lines
+from llama_experiments.replay import RUN_DIR
+
+# Hydra shows every record from INFO on; these would tell of each request and each retry.
+CHATTY = {"httpx": logging.WARNING, "httpx2": logging.WARNING, "urllib3": logging.ERROR}
+
+
+def rank_overrides(given: Sequence[str]) -> list[str]:
+    """Under a launcher all processes share the first one's folder, and only the first writes Hydra's files."""
+    processes, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if processes == 1:
+        return []
+    stamp = _shared_stamp(rank)
+    overrides = [f"hydra.run.dir={RUN_DIR.replace('${now:%Y-%m-%d}/${now:%H-%M-%S}', stamp)}"]
+    if any(override.startswith("hydra.run.dir=") for override in given):
+        overrides = []
+    if rank > 0:
+        overrides += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    return overrides
+
+
+def _shared_stamp(rank: int) -> str:
+    """The first process's `date/time`, through the launcher's own store."""
+    from datetime import datetime, timedelta
+
+    from torch.distributed import TCPStore
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=60))
+    key = f"llama_experiments/stamp/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    if rank == 0:
+        store.set(key, datetime.now().strftime("%Y-%m-%d/%H-%M-%S"))
+    return str(store.get(key).decode())
+
+
+def launch(arguments: list[str]) -> None:
+    """Hand the command line to Hydra, with its errors raised rather than printed."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [sys.argv[0], *arguments]
+    refused: list[UserError] = []
+
+    def job(config: DictConfig) -> float:
+        return _job(config, refused)
+
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(first_lines(error)) from error
+    if refused:
+        raise refused[0]
+
+
+def _job(config: DictConfig, refused: list[UserError]) -> float:
+    """One run, as Hydra calls it: alone or as a job of a sweep.
+
+    A user's mistake in a single run goes to `refused`; raised, it would make Hydra print a line of its own.
+    """
+    for library, level in CHATTY.items():
+        logging.getLogger(library).setLevel(level)
+    settings = HydraConfig.get()
+    folder = Path(settings.runtime.output_dir)
+    tree = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(tree, dict)
+    plain = {str(key): value for key, value in tree.items()}
+    overrides = list(settings.overrides.task)
+    try:
+        names = {group: str(choice) for group, choice in settings.runtime.choices.items() if choice}
+        composition = Composition.of_job(plain, overrides, names)
+        result: float = build_experiment(composition).run(folder, plain, overrides, names)
+        return result
+    except UserError as error:
+        _remove_if_nothing_ran(folder)
+        if settings.mode is not RunMode.MULTIRUN:
+            refused.append(error)
+            return math.nan
+        # A sweep goes on with its other jobs, and Hydra tells only of the first that failed.
+        tell(error)
+        raise
+
+
+def _remove_if_nothing_ran(folder: Path) -> None:
+    """Leave no folder behind for a run that never started: only what Hydra wrote into it is removed."""
+    if (folder / "epochs.jsonl").exists():
+        return
+    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty, so not only ours
+        folder.rmdir()
+        folder.parent.rmdir()
+
+
+def build_experiment(composition: Composition) -> Any:
+    from llama_experiments.config import build
+    from llama_experiments.experiment import Experiment
+
+    experiment = build(composition.tree, Experiment, composition.origin)
+    problems = experiment.problems()
+    if problems:
+        raise ConfigError([problem.at(composition.origin(problem.path)) for problem in problems])
+    return experiment
