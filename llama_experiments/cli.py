@@ -15,12 +15,12 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from llama_experiments.composition import RUN, SWEEP, Composition, compose_command, other_values
-from llama_experiments.config_files import CONF
+from llama_experiments.command_line.composition import RUN, SWEEP, Composition, compose_command, other_values
+from llama_experiments.command_line.config_files import CONF
+from llama_experiments.command_line.launching import build_experiment, launch, rank_overrides
+from llama_experiments.command_line.replay import replay_overrides
 from llama_experiments.errors import ConfigError, Mistake, UserError, offer, tell
-from llama_experiments.launching import build_experiment, launch, rank_overrides
 from llama_experiments.paths import not_writable, show
-from llama_experiments.replay import replay_overrides
 
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from llama_experiments.data.sources import PARTS, Dataset
 from llama_experiments.errors import Mistake, check_settings, offer
-from llama_experiments.models import Model
+from llama_experiments.models.base import Model
 from llama_experiments.paths import not_writable
 from llama_experiments.runs.mirror import Tracker
 from llama_experiments.tasks.base import Task
@@ -50,7 +50,7 @@ class Experiment:
         """
         from llama_experiments.data.rows import load_rows
         from llama_experiments.data.tokenized import encode
-        from llama_experiments.models import cast_parameters, check_length
+        from llama_experiments.models.base import cast_parameters, check_length
         from llama_experiments.runs.console import Console
         from llama_experiments.runs.describe import describe_run, leaves, run_tags
         from llama_experiments.runs.environment import describe_environment

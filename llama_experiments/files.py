@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -20,9 +19,8 @@ def replaced(path: Path) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        with beside.open("rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(beside, 0o644)  # mkstemp's files are private
+        beside.chmod(0o644)  # mkstemp's files are private
+        _sync(beside)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -35,7 +33,9 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield beside
-        os.chmod(beside, 0o755)
+        for written in (beside, *beside.rglob("*")):
+            written.chmod(0o755 if written.is_dir() else 0o644)  # some libraries write private files
+            _sync(written)
         old = path.with_name(f".{path.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
@@ -46,13 +46,15 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file, or nothing."""
     with replaced(path) as beside:
         beside.write_text(text, encoding="utf-8")
-
-
-def file_hash(path: Path) -> str:
-    """The hash of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -76,7 +76,7 @@ def save_tiny_llama(folder: Path, tokenizer_folder: Path, **settings: object) ->
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from llama_experiments.tokenizers import load_tokenizer
+    from llama_experiments.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(tokenizer_folder)
     shape: dict[str, object] = {

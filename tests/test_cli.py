@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llama_experiments import cli
-from llama_experiments.composition import compose_command
+from llama_experiments.command_line.composition import compose_command
 from llama_experiments.errors import UserError
 
 

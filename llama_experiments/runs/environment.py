@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from llama_experiments.data.rows import Rows
 from llama_experiments.data.sources import Dataset
 from llama_experiments.data.tokenized import content_hash
-from llama_experiments.models import Loaded
+from llama_experiments.models.base import Loaded
 from llama_experiments.training.device import arithmetic
 
 PACKAGES = [

@@ -14,7 +14,7 @@ import numpy as np
 
 from llama_experiments.data.rows import Rows
 from llama_experiments.files import replaced, replaced_folder, write_text
-from llama_experiments.models import quiet_transformers
+from llama_experiments.models.base import quiet_transformers
 from llama_experiments.paths import show
 from llama_experiments.runs.console import Console
 from llama_experiments.runs.folder import RunFolder

@@ -17,7 +17,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from llama_experiments.cli import main
-from llama_experiments.composition import compose_command
+from llama_experiments.command_line.composition import compose_command
 from tests.conftest import Command, save_tiny_llama, sentences, write_table
 
 Refused = Callable[..., str]
@@ -128,7 +128,7 @@ def mine(tmp_path: Path) -> Path:
         ("technique._target_=subprocess.Popen", ["'subprocess.Popen'", NOT_OURS]),
         ("technique._target_=antigravity.fly", ["'antigravity.fly'", NOT_OURS]),
         ("technique._target_=llama_experiments.cli.os.system", ["there is no module 'llama_experiments.cli.os'"]),
-        ("technique._target_=llama_experiments.models.Checkpoint", ["is not a Technique"]),
+        ("technique._target_=llama_experiments.models.checkpoint.Checkpoint", ["is not a Technique"]),
         ("technique._target_=llama_experiments.techniques.base.Techniqe", ["did you mean 'Technique'"]),
         ("technique._target_=llama_experiments.nothing.X", ["there is no module 'llama_experiments.nothing'"]),
         # What is no override, or refers to nothing.

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from llama_experiments.composition import Composition, compose_command
+from llama_experiments.command_line.composition import Composition, compose_command
+from llama_experiments.command_line.config_files import CONF
 from llama_experiments.config import build
-from llama_experiments.config_files import CONF
 from llama_experiments.experiment import Experiment
 from tests.conftest import ROOT
 

@@ -18,10 +18,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from llama_experiments.errors import UserError
-from llama_experiments.sentencepiece_conversion import PROBES, convert
-from llama_experiments.tokenizers import load_tokenizer, unused_token_id
+from llama_experiments.models.sentencepiece_conversion import PROBES, convert
+from llama_experiments.models.tokenizer import load_tokenizer, unused_token_id
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 LLAMA_2 = SHARED / "llama2_tokenizer"
 STORIES = SHARED / "stories260K"
 needs_llama_2 = pytest.mark.skipif(not LLAMA_2.is_dir(), reason="no real Llama 2 tokenizer here")
@@ -370,6 +370,6 @@ def test_ids_to_pad_with(trained: Callable[[str], Path], tmp_path: Path) -> None
 
 def test_importing_the_module_loads_no_library() -> None:
     libraries = {"transformers", "tokenizers", "sentencepiece", "torch"}
-    check = f"import sys, llama_experiments.tokenizers; print({libraries} & set(sys.modules))"
+    check = f"import sys, llama_experiments.models.tokenizer; print({libraries} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -8,8 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 
+from llama_experiments.command_line.hydra_errors import COMMAND_LINE, first_lines
 from llama_experiments.errors import ConfigError, Mistake
-from llama_experiments.hydra_errors import COMMAND_LINE, first_lines
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:

@@ -9,7 +9,7 @@ import yaml
 
 from llama_experiments.paths import show
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 # In a wheel conf/ lies inside the package, in a checkout beside it.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 

@@ -132,7 +132,7 @@ def _same(backend: Tokenizer, written: Tokenizer) -> bool:
 def _from_sentencepiece(folder: Path) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
-    from llama_experiments.sentencepiece_conversion import convert
+    from llama_experiments.models.sentencepiece_conversion import convert
 
     backend, roles = convert(folder / "tokenizer.model")
     return PreTrainedTokenizerFast(

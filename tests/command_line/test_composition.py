@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llama_experiments.composition import compose_command, other_values
+from llama_experiments.command_line.composition import compose_command, other_values
+from llama_experiments.command_line.overrides import parse
 from llama_experiments.errors import ConfigError
-from llama_experiments.overrides import parse
 
 
 def test_where_a_setting_was_set() -> None:

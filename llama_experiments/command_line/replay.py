@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from llama_experiments.config_files import show_path
+from llama_experiments.command_line.config_files import show_path
 from llama_experiments.errors import UserError
 
 RUN_DIR = "${output_dir}/${now:%Y-%m-%d}/${now:%H-%M-%S}-${hydra.job.name}"

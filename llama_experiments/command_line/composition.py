@@ -19,10 +19,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llama_experiments.config_files import CONF, choices_of, find_config, has_key, is_group, show_path
+from llama_experiments.command_line.config_files import CONF, choices_of, find_config, has_key, is_group, show_path
+from llama_experiments.command_line.hydra_errors import COMMAND_LINE, first_lines, mistake_of
+from llama_experiments.command_line.overrides import (
+    chosen,
+    first_of_sweep,
+    is_discrete,
+    let_through,
+    parse,
+    values_of,
+)
 from llama_experiments.errors import ConfigError, Mistake, offer
-from llama_experiments.hydra_errors import COMMAND_LINE, first_lines, mistake_of
-from llama_experiments.overrides import chosen, first_of_sweep, is_discrete, let_through, parse, values_of
 
 RUN, SWEEP = "hydra.run.dir", "hydra.sweep.dir"
 

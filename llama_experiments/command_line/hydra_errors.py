@@ -10,7 +10,7 @@ import yaml
 from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from llama_experiments.config_files import choices_of, groups_of, show_path
+from llama_experiments.command_line.config_files import choices_of, groups_of, show_path
 from llama_experiments.errors import Mistake, offer
 
 COMMAND_LINE = "set on the command line"

@@ -19,11 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llama_experiments.composition import Composition
-from llama_experiments.config_files import CONF
+from llama_experiments.command_line.composition import Composition
+from llama_experiments.command_line.config_files import CONF
+from llama_experiments.command_line.hydra_errors import first_lines
+from llama_experiments.command_line.replay import RUN_DIR
 from llama_experiments.errors import ConfigError, UserError, tell
-from llama_experiments.hydra_errors import first_lines
-from llama_experiments.replay import RUN_DIR
 
 # Hydra shows every record from INFO on; these would tell of each request and each retry.
 CHATTY = {"httpx": logging.WARNING, "httpx2": logging.WARNING, "urllib3": logging.ERROR}

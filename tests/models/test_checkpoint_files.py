@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llama_experiments.checkpoints import checkpoint_problem, read_header, weight_files
 from llama_experiments.errors import UserError
+from llama_experiments.models.checkpoint_files import checkpoint_problem, read_header, weight_files
 
 
 def safetensors(header: object, data: bytes = b"") -> bytes:

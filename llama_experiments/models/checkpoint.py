@@ -1,0 +1,117 @@
+"""A Llama in Hugging Face format: a folder, or a name on the Hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llama_experiments.errors import UserError
+from llama_experiments.models.audit import audit, check_vocabulary, start_head
+from llama_experiments.models.base import Loaded, Model, quiet_transformers, with_pad_token
+from llama_experiments.models.checkpoint_files import checkpoint_problem, model_config, read_header, weight_files
+from llama_experiments.paths import resolve
+
+if TYPE_CHECKING:
+    import torch
+
+    from llama_experiments.tasks.base import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint(Model):
+    """A Llama in Hugging Face format: a folder, or a name on the Hub."""
+
+    checkpoint: str  # a folder or a Hub name
+    revision: str | None = None  # of the Hub name
+
+    @property
+    def needs_hub(self) -> bool:
+        folder = resolve(self.checkpoint)
+        return not folder.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", self.checkpoint) is not None
+
+    @property
+    def hub_name(self) -> str | None:
+        return self.checkpoint if self.needs_hub else None
+
+    def problems(self) -> list[tuple[str, str]]:
+        if self.needs_hub:
+            return []
+        sentence = checkpoint_problem(resolve(self.checkpoint))
+        return [("checkpoint", sentence)] if sentence else []
+
+    def positions(self) -> int | None:
+        if self.needs_hub or self.problems():
+            return None
+        positions = model_config(resolve(self.checkpoint)).get("max_position_embeddings")
+        return positions if isinstance(positions, int) else None
+
+    def folder(self) -> Path:
+        """The local folder of the checkpoint, downloaded first when it is on the Hub.
+
+        Raises:
+            UserError: not there, not reachable, gated, or not a whole Llama checkpoint.
+        """
+        folder = self._download() if self.needs_hub else resolve(self.checkpoint)
+        if (sentence := checkpoint_problem(folder)) is not None:
+            raise UserError(f"model.checkpoint: {sentence}")
+        return folder
+
+    def _download(self) -> Path:
+        from huggingface_hub import snapshot_download
+
+        from llama_experiments.hub import explained
+
+        with explained(self.checkpoint, "model.checkpoint"):
+            # Safetensors only: pickled weights can run code.
+            wanted = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja"]
+            unwanted = ["original/*", "consolidated*"]
+            return Path(
+                snapshot_download(
+                    self.checkpoint, revision=self.revision, allow_patterns=wanted, ignore_patterns=unwanted
+                )
+            )
+
+    def load(self, task: Task, seed: int) -> Loaded:
+        import torch
+        from huggingface_hub.errors import StrictDataclassError
+
+        from llama_experiments.models.tokenizer import load_tokenizer
+
+        folder = self.folder()
+        tokenizer = load_tokenizer(folder)
+        torch.manual_seed(seed)  # the fresh head's
+        try:
+            with quiet_transformers():
+                model, info = task.model_class().from_pretrained(
+                    folder,
+                    dtype=_stored_dtype(folder),
+                    output_loading_info=True,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    ignore_mismatched_sizes=True,  # they are audited below, with names and shapes
+                    **task.model_settings(),
+                    **self._attention(),
+                )
+        except (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, StrictDataclassError) as error:
+            raise UserError(
+                f"model.checkpoint: {folder} cannot be loaded: {' '.join(str(error).split())[:300]}"
+            ) from error
+        fresh, left_over = audit(info, task, folder)
+        start_head(model, fresh, seed)
+        check_vocabulary(model, tokenizer, f"model.checkpoint: {folder}")
+        return Loaded(with_pad_token(model, tokenizer), tokenizer, self.checkpoint, fresh, left_over)
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    """The widest floating type among the checkpoint's tensors, so that loading rounds nothing."""
+    import torch
+
+    kinds = {entry["dtype"] for file in weight_files(folder) for entry in read_header(file).values()}
+    if kinds & {"F32", "F64"}:
+        return torch.float32
+    if kinds >= {"BF16", "F16"}:
+        return torch.float32
+    return torch.bfloat16 if "BF16" in kinds else torch.float16 if "F16" in kinds else torch.float32
