@@ -3,8 +3,8 @@
     python -m llama_experiments experiment=pretrain_embedded hydra.run.dir=outputs/pretrain
     python -m llama_experiments.embedded.adopt outputs/pretrain [--output FOLDER]
 
-The weights stay as they are. The pad token that every saved run names is taken out again, since the Llamas that people
-fine-tune have none: whatever goes wrong without one has to go wrong here first.
+The weights stay as they are. The pad token that every saved run names is taken out again, since the Llamas that
+people fine-tune have none: whatever goes wrong without one has to go wrong here first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Take a run's pre-trained model into the package.")
     parser.add_argument("run", type=Path, help="the folder of a run of experiment=pretrain_embedded")
-    parser.add_argument("--output", type=Path, default=HERE / "model", metavar="FOLDER", help="by default, the package's")
+    parser.add_argument("--output", type=Path, default=HERE / "model", metavar="FOLDER", help="by default, ours")
     given = parser.parse_args(arguments)
     adopt(given.run / "model", given.output)
 
