@@ -13,6 +13,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs the Hub; those about it start a server of their own
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["OMP_NUM_THREADS"] = "1"  # a test worker for each core: more threads would wait for each other
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
