@@ -7,6 +7,8 @@ import difflib
 import sys
 from collections.abc import Iterable, Sequence
 
+LISTED = 20  # candidates told at most
+
 
 class UserError(Exception):
     """Something the user can put right. The message says what is wrong, where, and what would be right."""
@@ -78,7 +80,8 @@ def offer(word: str, candidates: Iterable[str], what: str) -> str:
     close = nearest(word, known)
     if close is not None:
         return f"did you mean '{close}'?"
-    return f"{what}: {', '.join(known)}" if known else "there is nothing to choose from"
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return f"{what}: {', '.join(known[:LISTED])}{more}" if known else "there is nothing to choose from"
 
 
 def tell(error: UserError) -> None:

@@ -36,6 +36,9 @@ def test_offer() -> None:
     assert offer("ful", ["full", "lora"], "the choices") == "did you mean 'full'?"
     assert offer("zzz", ["full", "lora"], "the choices") == "the choices: full, lora"
     assert offer("zzz", [], "the choices") == "there is nothing to choose from"
+    many = offer("zzz", [f"file{number}" for number in range(200)], "files there")
+    assert many.endswith(" and 180 more")
+    assert many.count(",") == 19
 
 
 def test_every_broken_rule_is_told() -> None:

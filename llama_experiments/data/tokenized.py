@@ -36,10 +36,7 @@ def encode(rows: Rows, task: Task, tokenizer: PreTrainedTokenizerFast, cache: Pa
         with replaced(file) as beside:
             _write(rows, task, tokenizer, beside)
     with pa.memory_map(str(file)) as source:
-        examples = Examples(pa.ipc.open_file(source).read_all())
-    if not len(examples):
-        raise UserError(f"dataset.{rows.part}: no row of {rows.where} is long enough to learn from")
-    return examples
+        return Examples(pa.ipc.open_file(source).read_all())
 
 
 def _write(rows: Rows, task: Task, tokenizer: PreTrainedTokenizerFast, file: Path) -> None:
@@ -47,11 +44,14 @@ def _write(rows: Rows, task: Task, tokenizer: PreTrainedTokenizerFast, file: Pat
     with pa.OSFile(str(file), "wb") as sink:
         for first_row, columns in _batches(rows):
             encoded = pa.table(task.encode(columns, first_row, tokenizer))
+            if not len(encoded):
+                continue  # it has no types either
             schema = schema or _schema(encoded)
             writer = writer or pa.ipc.new_file(sink, schema)
             writer.write_table(encoded.cast(schema))
-        if writer is not None:
-            writer.close()
+        if writer is None:
+            raise UserError(f"dataset.{rows.part}: no row of {rows.where} is long enough to learn from")
+        writer.close()
 
 
 def _schema(encoded: pa.Table) -> pa.Schema:
@@ -64,8 +64,10 @@ def _schema(encoded: pa.Table) -> pa.Schema:
 
 def _content_key(rows: Rows, task: Task, tokenizer: PreTrainedTokenizerFast) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    backend = tokenizer.backend_tokenizer.to_str()
-    for part in (f"encoding {VERSION}", json.dumps(task.encoding_settings(), sort_keys=True), backend):
+    settings = json.dumps(task.encoding_settings(), sort_keys=True)
+    # Which tokens begin and end a text is not the backend's to know.
+    ends = f"bos {tokenizer.bos_token_id} eos {tokenizer.eos_token_id}"
+    for part in (f"encoding {VERSION}", settings, tokenizer.backend_tokenizer.to_str(), ends):
         digest.update(part.encode() + b"\0")
     for _, columns in _batches(rows):
         # JSON keeps the boundaries between values, so that no two tables hash alike.

@@ -39,13 +39,14 @@ def audit(info: dict[str, Any], task: Task, folder: Path) -> tuple[list[str], li
         ]
         told = _some(shapes or wrong)
         raise UserError(
-            f"model.checkpoint: {len(wrong)} tensors of the model did not come from {folder}: {told}; "
+            f"model.checkpoint: {_tensors(wrong)} of the model did not come from {folder}: {told}; "
             "training would start from random weights there"
         )
     unused = [name for name in left_over if not (name.startswith("lm_head.") and "lm_head." not in task.head)]
     if unused:
+        have = "has" if len(unused) == 1 else "have"
         raise UserError(
-            f"model.checkpoint: {len(unused)} tensors of {folder} have no place in this model: {_some(unused)}"
+            f"model.checkpoint: {_tensors(unused)} of {folder} {have} no place in this model: {_some(unused)}"
         )
     return fresh, left_over
 
@@ -64,11 +65,36 @@ def start_head(model: PreTrainedModel, fresh: list[str], seed: int) -> None:
         parameter.data = values.to(parameter.dtype)
 
 
+def match_classes(model: PreTrainedModel, task: Task, stored: dict[str, Any]) -> None:
+    """Put the rows of a head that was kept into the order of the task's classes; `stored` is its own id2label."""
+    names = list(task.model_settings().get("id2label", {}).values())
+    written = [stored[index] for index in sorted(stored, key=int)] if all(map(str.isdecimal, stored)) else []
+    if names == written or sorted(names) != sorted(written):
+        return
+    order = [written.index(name) for name in names]
+    for name, parameter in model.named_parameters():
+        if name.startswith(task.head):
+            parameter.data = parameter.data[order]
+
+
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, where: str) -> None:
+    """Every token that a text can give needs its embedding.
+
+    Some folders name a pad token beyond the embeddings, and never meant to use it; no text of ours spells it.
+
+    Raises:
+        UserError: the tokenizer is another model's.
+    """
     rows = model.get_input_embeddings().weight.shape[0]
-    largest = max(tokenizer.get_vocab().values(), default=0)
+    never = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    never -= {tokenizer.eos_token_id, *tokenizer("")["input_ids"]}
+    largest = max((index for index in tokenizer.get_vocab().values() if index not in never), default=0)
     if largest >= rows:
         raise UserError(f"{where}: its tokenizer has ids up to {largest}, but the model has {rows} embeddings")
+
+
+def _tensors(names: list[str]) -> str:
+    return "1 tensor" if len(names) == 1 else f"{len(names)} tensors"
 
 
 def _some(names: list[str]) -> str:

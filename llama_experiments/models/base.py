@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_experiments.errors import UserError
 
@@ -49,7 +50,8 @@ class Model:
 
     def problems(self) -> list[tuple[str, str]]:
         """What can be seen to be wrong without loading anything: `[(setting, sentence), ...]`."""
-        return []
+        sentence = attention_problem(self.attention)
+        return [("attention", sentence)] if sentence else []
 
     def positions(self) -> int | None:
         """The longest sequence the model takes, in tokens, when that is known without loading it."""
@@ -67,6 +69,20 @@ class Model:
         return {} if self.attention == "auto" else {"attn_implementation": self.attention}
 
 
+def attention_problem(attention: str) -> str | None:
+    """Why this machine cannot have an attention implementation, or None."""
+    if attention != "flash_attention_2":
+        return None
+    # With the package `kernels` transformers takes the same code from the Hub.
+    if not any(importlib.util.find_spec(package) for package in ("flash_attn", "kernels")):
+        return "flash_attention_2 needs the package flash-attn, which is not installed; use auto, sdpa or eager"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "flash_attention_2 needs a GPU, and there is none here; use auto, sdpa or eager"
+    return None
+
+
 def cast_parameters(model: PreTrainedModel, frozen: torch.dtype | None) -> None:
     """Trainable tensors become fp32; frozen ones `frozen`, or stay as stored where that is None."""
     import torch
@@ -78,31 +94,65 @@ def cast_parameters(model: PreTrainedModel, frozen: torch.dtype | None) -> None:
             parameter.data = parameter.data.to(frozen)
 
 
-def check_length(loaded: Loaded, task: Task) -> None:
-    """A checkpoint from the Hub shows its positions only once it is here.
+def check_length(positions: Any, task: Task) -> None:
+    """A checkpoint from the Hub shows its positions only once its config is here.
 
     Raises:
         UserError: rows may be longer than the model's positions.
     """
-    positions = loaded.model.config.max_position_embeddings
-    if task.max_length > positions:
+    if isinstance(positions, int) and task.max_length > positions:
         raise UserError(f"task.max_length: {task.max_length} tokens are more than the model's {positions} positions")
 
 
 def with_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """Name a pad token that never stands for a real one, for those who will load the saved model in batches.
 
-    Our own batches tell padding by lengths and have no use for it. Embeddings are never resized for it.
+    Our own batches tell padding by lengths and have no use for it. Embeddings are never resized for it. Where there
+    is no such token the tokenizer gets none either: it then refuses to pad rather than pad with a real one.
     """
-    from llama_experiments.models.tokenizer import unused_token_id
+    from llama_experiments.models.tokenizer import PAD_NAMES, unused_token_id
 
-    pad = unused_token_id(tokenizer, model.config.vocab_size)
-    model.config.pad_token_id = pad
-    if getattr(model, "generation_config", None) is not None:
-        model.generation_config.pad_token_id = pad
-    if pad is not None and (token := tokenizer.convert_ids_to_tokens(pad)) is not None:
-        tokenizer.pad_token = token
+    configs = [model.config, *filter(None, [getattr(model, "generation_config", None)])]
+    real = {index for config in configs for index in _ids(config.bos_token_id) | _ids(config.eos_token_id)}
+    pad = unused_token_id(tokenizer, model.config.vocab_size, real)
+    for config in configs:
+        config.pad_token_id = pad
+    # Built with another pad token, the embedding would keep that row, a real token's perhaps, without a gradient.
+    model.get_input_embeddings().padding_idx = None
+    # Not by the backend's name for the id: that of a token which is normalized may be '▁<unk>', a new token.
+    token = None if pad is None else tokenizer.added_tokens_decoder.get(pad)
+    name = None if token is None else token.content
+    if name is None and pad == len(tokenizer):  # a row that no token has: the next token's
+        vocabulary = tokenizer.get_vocab()
+        name = next(new for new in PAD_NAMES if new not in vocabulary)
+        tokenizer.add_special_tokens({"pad_token": name})
+    tokenizer.pad_token = name
     return model
+
+
+def make_savable(model: PreTrainedModel) -> None:
+    """Correct what transformers reads of a checkpoint but refuses to write, or a run would fail at its end.
+
+    A generation config with a temperature but no sampling (as some Llama 2 folders have) means no sampling.
+    Embeddings and head stored with different values are not tied, whatever the config says.
+    """
+    from transformers import GenerationConfig
+
+    generation = getattr(model, "generation_config", None)
+    if generation is not None:
+        try:
+            with quiet_transformers():
+                generation.validate(strict=True)
+        except ValueError:
+            ids = {name: getattr(generation, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+            model.generation_config = GenerationConfig(**ids)
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not model.get_input_embeddings().weight:
+        model.config.tie_word_embeddings = False
+
+
+def _ids(setting: int | list[int] | None) -> set[int]:
+    return set() if setting is None else {setting} if isinstance(setting, int) else set(setting)
 
 
 @contextlib.contextmanager

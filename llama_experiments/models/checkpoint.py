@@ -8,9 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llama_experiments.errors import UserError
-from llama_experiments.models.audit import audit, check_vocabulary, start_head
-from llama_experiments.models.base import Loaded, Model, quiet_transformers, with_pad_token
-from llama_experiments.models.checkpoint_files import checkpoint_problem, model_config, read_header, weight_files
+from llama_experiments.hub import explained, unreachable
+from llama_experiments.models.audit import audit, check_vocabulary, match_classes, start_head
+from llama_experiments.models.base import (
+    Loaded,
+    Model,
+    check_length,
+    make_savable,
+    quiet_transformers,
+    with_pad_token,
+)
+from llama_experiments.models.checkpoint_files import (
+    INDEX,
+    SINGLE,
+    checkpoint_problem,
+    config_problem,
+    indexed_files,
+    model_config,
+    read_header,
+    weight_files,
+)
 from llama_experiments.paths import resolve
 
 if TYPE_CHECKING:
@@ -36,41 +53,55 @@ class Checkpoint(Model):
         return self.checkpoint if self.needs_hub else None
 
     def problems(self) -> list[tuple[str, str]]:
-        if self.needs_hub:
-            return []
-        sentence = checkpoint_problem(resolve(self.checkpoint))
-        return [("checkpoint", sentence)] if sentence else []
+        found = super().problems()
+        if not self.needs_hub and (sentence := checkpoint_problem(resolve(self.checkpoint))) is not None:
+            found.append(("checkpoint", sentence))
+        return found
 
     def positions(self) -> int | None:
-        if self.needs_hub or self.problems():
+        folder = resolve(self.checkpoint)
+        if self.needs_hub or checkpoint_problem(folder) is not None:
             return None
-        positions = model_config(resolve(self.checkpoint)).get("max_position_embeddings")
+        positions = model_config(folder).get("max_position_embeddings")
         return positions if isinstance(positions, int) else None
 
-    def folder(self) -> Path:
+    def folder(self, task: Task) -> Path:
         """The local folder of the checkpoint, downloaded first when it is on the Hub.
 
         Raises:
             UserError: not there, not reachable, gated, or not a whole Llama checkpoint.
         """
-        folder = self._download() if self.needs_hub else resolve(self.checkpoint)
+        folder = self._download(task) if self.needs_hub else resolve(self.checkpoint)
         if (sentence := checkpoint_problem(folder)) is not None:
             raise UserError(f"model.checkpoint: {sentence}")
         return folder
 
-    def _download(self) -> Path:
+    def _download(self, task: Task) -> Path:
+        """The small files first: what they say against the model is said before its gigabytes are fetched."""
+        folder = self._fetch(["*.json", "*.jinja", "tokenizer.model"], self.revision)
+        if (sentence := config_problem(folder)) is not None:
+            raise UserError(f"model.checkpoint: {sentence}")
+        check_length(model_config(folder).get("max_position_embeddings"), task)
+        # Safetensors only: pickled weights can run code.
+        indexed = indexed_files(folder) if (folder / INDEX).is_file() else []
+        folder = self._fetch([SINGLE, *indexed], folder.name)  # of the same commit
+        if not indexed and not (folder / SINGLE).is_file():
+            from huggingface_hub import constants
+
+            if constants.HF_HUB_OFFLINE:
+                raise UserError(f"model.checkpoint: {unreachable(self.checkpoint)}")
+            raise UserError(
+                f"model.checkpoint: '{self.checkpoint}' has no {SINGLE} on the Hub; pickled weights, which can run "
+                "code, are not taken; another model.revision may have it (refs/pr/1 and so on)"
+            )
+        return folder
+
+    def _fetch(self, names: list[str], revision: str | None) -> Path:
         from huggingface_hub import snapshot_download
 
-        from llama_experiments.hub import explained
-
         with explained(self.checkpoint, "model.checkpoint"):
-            # Safetensors only: pickled weights can run code.
-            wanted = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja"]
-            unwanted = ["original/*", "consolidated*"]
             return Path(
-                snapshot_download(
-                    self.checkpoint, revision=self.revision, allow_patterns=wanted, ignore_patterns=unwanted
-                )
+                snapshot_download(self.checkpoint, revision=revision, allow_patterns=names, ignore_patterns=["*/*"])
             )
 
     def load(self, task: Task, seed: int) -> Loaded:
@@ -79,7 +110,7 @@ class Checkpoint(Model):
 
         from llama_experiments.models.tokenizer import load_tokenizer
 
-        folder = self.folder()
+        folder = self.folder(task)
         tokenizer = load_tokenizer(folder)
         torch.manual_seed(seed)  # the fresh head's
         try:
@@ -96,12 +127,14 @@ class Checkpoint(Model):
                     **self._attention(),
                 )
         except (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, StrictDataclassError) as error:
-            raise UserError(
-                f"model.checkpoint: {folder} cannot be loaded: {' '.join(str(error).split())[:300]}"
-            ) from error
+            reason = f"config.json: unknown {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise UserError(f"model.checkpoint: {folder} cannot be loaded: {reason[:300]}") from error
         fresh, left_over = audit(info, task, folder)
         start_head(model, fresh, seed)
+        if not fresh:
+            match_classes(model, task, model_config(folder).get("id2label") or {})
         check_vocabulary(model, tokenizer, f"model.checkpoint: {folder}")
+        make_savable(model)
         return Loaded(with_pad_token(model, tokenizer), tokenizer, self.checkpoint, fresh, left_over)
 
 

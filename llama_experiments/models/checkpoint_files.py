@@ -11,6 +11,7 @@ from llama_experiments.errors import UserError, offer
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+ADAPTER = "adapter_config.json"
 
 
 def checkpoint_problem(folder: Path) -> str | None:
@@ -20,16 +21,34 @@ def checkpoint_problem(folder: Path) -> str | None:
         return f"there is no folder {folder}; {offer(folder.name, siblings[:200], 'folders there')}"
     if not folder.is_dir():
         return f"{folder} is a file; give the folder of the model"
+    if (sentence := config_problem(folder)) is not None:
+        return sentence
     try:
-        config = model_config(folder)
-        if config.get("model_type") != "llama":
-            return f"{folder} holds a model of type '{config.get('model_type')}'; only 'llama' is fine-tuned here"
         for file in weight_files(folder):
             read_header(file)
     except UserError as error:
         return str(error)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is there"
+    return None
+
+
+def config_problem(folder: Path) -> str | None:
+    """What the small files of a folder say against fine-tuning its model, or None."""
+    try:
+        config = model_config(folder)
+    except UserError as error:
+        return str(error)
+    if config.get("model_type") != "llama":
+        return f"{folder} holds a model of type '{config.get('model_type')}'; only 'llama' is fine-tuned here"
+    for key in ("quantization_config", "compression_config"):
+        if config.get(key):
+            method = config[key].get("quant_method") if isinstance(config[key], dict) else None
+            kind = f" ({method})" if method else ""
+            return f"{folder} holds quantized weights{kind}; fine-tuning starts from plain ones: fp32, bf16 or fp16"
+    if (folder / ADAPTER).is_file():
+        # With the package peft installed transformers would add it to the weights, without it would not.
+        return f"{folder} holds an adapter beside a model ({ADAPTER}): merge it, or take its files out of the folder"
     return None
 
 
@@ -41,7 +60,7 @@ def model_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     if not file.is_file():
-        raise UserError(f"{folder} has no config.json: it is not a model in Hugging Face format")
+        raise UserError(f"{folder} has no config.json: {_instead_of_a_model(folder)}")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -51,26 +70,50 @@ def model_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _instead_of_a_model(folder: Path) -> str:
+    """What a folder without a config.json is, as far as its files tell."""
+    if (folder / ADAPTER).is_file():
+        return (
+            "it holds an adapter (LoRA), which is no model of its own; merge it into its base model with peft's "
+            "merge_and_unload and save that"
+        )
+    if (folder / "params.json").is_file():
+        return "it is in Meta's own format; convert it with transformers' convert_llama_weights_to_hf.py"
+    inside = sorted({path.parent for form in ("*", "snapshots/*") for path in folder.glob(f"{form}/config.json")})
+    if inside:
+        return f"it is not a model in Hugging Face format; did you mean {inside[-1]}?"
+    return "it is not a model in Hugging Face format"
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that hold the weights.
 
     Raises:
         UserError: there are none, or the index names one that is missing.
     """
-    if (folder / SINGLE).is_file():
+    if (folder / SINGLE).is_file():  # before an index, as transformers has it
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
         pickled = any(folder.glob("pytorch_model*.bin"))
         advice = "; its weights are pickled (pytorch_model.bin): convert them to safetensors" if pickled else ""
         raise UserError(f"{folder} has no {SINGLE}{advice}")
-    try:
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{folder / INDEX} is not an index of weights") from error
+    names = indexed_files(folder)
     for name in names:
         if not (folder / name).is_file():
             raise UserError(f"{folder} lacks {name}, which its index names")
     return [folder / name for name in names]
+
+
+def indexed_files(folder: Path) -> list[str]:
+    """The names of the files that the folder's index of weights refers to.
+
+    Raises:
+        UserError: it is no such index.
+    """
+    try:
+        return sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{folder / INDEX} is not an index of weights") from error
 
 
 def read_header(file: Path) -> dict[str, dict[str, Any]]:

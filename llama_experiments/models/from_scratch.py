@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from llama_experiments.errors import check_settings
@@ -39,6 +40,8 @@ class FromScratch(Model):
         sizes_hold = all(getattr(self, name) >= 1 for name in whole)
         check_settings(
             *((name, getattr(self, name) >= 1, "must be at least 1") for name in (*whole, "max_position_embeddings")),
+            ("rope_theta", 0 < self.rope_theta < math.inf, "must be a positive number"),
+            ("initializer_range", 0 < self.initializer_range <= 1, "must be above 0 and at most 1"),
             (
                 "num_attention_heads",
                 not sizes_hold or self.hidden_size % (2 * self.num_attention_heads) == 0,
@@ -52,10 +55,11 @@ class FromScratch(Model):
         )
 
     def problems(self) -> list[tuple[str, str]]:
+        found = super().problems()
         folder = resolve(self.tokenizer)
-        if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-            return []
-        return [("tokenizer", f"there is no tokenizer.json or tokenizer.model in {folder}")]
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+            found.append(("tokenizer", f"there is no tokenizer.json or tokenizer.model in {folder}"))
+        return found
 
     def positions(self) -> int | None:
         return self.max_position_embeddings
@@ -73,7 +77,7 @@ class FromScratch(Model):
             if field.name not in {"tokenizer", "rope_theta", *(base.name for base in dataclasses.fields(Model))}
         }
         config = LlamaConfig(
-            vocab_size=len(tokenizer),
+            vocab_size=max(tokenizer.get_vocab().values()) + 1,  # ids may have gaps
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +189,9 @@ def _comes_from_text(backend: Tokenizer, name: str, index: int) -> bool:
     return any(index in encoding.ids for encoding in encodings)
 
 
-def unused_token_id(tokenizer: PreTrainedTokenizerFast, vocabulary_size: int) -> int | None:
+def unused_token_id(
+    tokenizer: PreTrainedTokenizerFast, vocabulary_size: int, real: Collection[int] = ()
+) -> int | None:
     """An id to pad with: one that no text ever gives and that is neither bos nor eos.
 
     In order of preference: the tokenizer's own pad token; a special token named like one (`<pad>`,
@@ -199,12 +202,13 @@ def unused_token_id(tokenizer: PreTrainedTokenizerFast, vocabulary_size: int) ->
     Args:
         tokenizer: as `load_tokenizer` returns it.
         vocabulary_size: rows of the model's embedding; the id is smaller than this.
+        real: further ids that stand for something, such as the several eos of a model for chats.
 
     Returns:
         The id, or None when there is no such id.
     """
     backend = tokenizer.backend_tokenizer
-    taken = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    taken = {tokenizer.bos_token_id, tokenizer.eos_token_id, *real}
     if not _writes_every_text(backend):
         taken.add(tokenizer.unk_token_id)
     special = {
@@ -219,7 +223,7 @@ def unused_token_id(tokenizer: PreTrainedTokenizerFast, vocabulary_size: int) ->
         if name in special and not _comes_from_text(backend, name, special[name]):
             return int(special[name])
     used = set(tokenizer.get_vocab().values())
-    return next((index for index in range(vocabulary_size) if index not in used), None)
+    return next((index for index in range(vocabulary_size) if index not in used | taken), None)
 
 
 def _writes_every_text(backend: Tokenizer) -> bool:

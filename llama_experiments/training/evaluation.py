@@ -32,6 +32,8 @@ def evaluate(
 
     Losses are added up in fp64 in the examples' order, whatever the batches were.
     """
+    # Without the wrapper of several processes, which waits in a pass for those that have no batch.
+    model = accelerator.unwrap_model(model)
     was_training = model.training
     model.eval()
     parts: list[dict[str, np.ndarray]] = []

@@ -89,8 +89,7 @@ def fit(
 
     if training.evaluate_first or optimizer is None:
         started = time.perf_counter()
-        evaluation = evaluated()
-        yield Epoch(0, None, evaluation, None, 0, 0, time.perf_counter() - started)
+        yield Epoch(0, None, evaluated(), None, 0, 0, time.perf_counter() - started)
     if optimizer is None:
         return
     steps_an_epoch = training.steps_per_epoch(len(train))
@@ -106,14 +105,26 @@ def fit(
             done.append(stepper.step(indices, epoch, number))
             on_step(done[-1])
         due = epoch % training.evaluate_every == 0 or epoch == training.epochs
+        evaluation = evaluated() if due else None
+        if evaluation is not None:
+            # The update of an epoch's last step shows nowhere else, and its weights are never the best.
+            _check_number(evaluation.loss, f"the evaluation after epoch {epoch}", training)
         yield Epoch(
             epoch,
             math.fsum(step.loss for step in done) / sum(step.count for step in done),
-            evaluated() if due else None,
+            evaluation,
             done[-1].learning_rate,
             sum(step.examples for step in done),
             sum(step.tokens for step in done),
             time.perf_counter() - started,
+        )
+
+
+def _check_number(loss: float, where: str, training: Training) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"training.learning_rate: the loss is {loss} in {where}: training diverged; lower "
+            f"training.learning_rate (now {training.learning_rate:g})"
         )
 
 
@@ -143,11 +154,7 @@ class _Stepper:
         rate = set_rates(self.optimizer, self.training.rate_factor(number, self.steps))
         count = int(self.train.counts[indices].sum())
         loss = self._gradients(indices, count)
-        if not math.isfinite(loss):
-            raise UserError(
-                f"training.learning_rate: the loss is {loss} in step {number + 1}: training diverged; lower "
-                f"training.learning_rate (now {self.training.learning_rate:g})"
-            )
+        _check_number(loss, f"step {number + 1}", self.training)
         limit = self.training.max_grad_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()
