@@ -70,12 +70,12 @@ class Experiment:
             task = self.technique.adapt_task(task, rows["train"])
             rows = {part: task.prepared(rows[part]) for part in PARTS}
             loaded = self.model.load(task, self.seed)
-            check_length(loaded, task)
+            check_length(loaded.model.config.max_position_embeddings, task)
             examples = {part: encode(rows[part], task, loaded.tokenizer, output_dir / "cache") for part in PARTS}
         model = self.technique.adapt_model(loaded.model)
         cast_parameters(model, frozen_dtype(self.model.dtype, accelerator))
         if self.training.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         groups = self.technique.parameter_groups(model)
         environment = describe_environment(accelerator, rows, self.dataset, loaded)
         task_model = TaskModel(model, task)
@@ -100,7 +100,7 @@ class Experiment:
                 record.epoch(epoch)
                 last = epoch.epoch == self.training.epochs or not groups
                 if record.improves(epoch) if self.training.save_model == "best" else last:
-                    record.keep(epoch, rows["validation"], task)
+                    record.keep(epoch, examples["validation"], task)
                     if self.training.save_model != "none" and epoch.epoch > 0:
                         record.keep_model(model, loaded.tokenizer, task.max_length)
             record.finish(task)
@@ -111,6 +111,8 @@ class Experiment:
         """What can be seen to be wrong before anything slow is started, beyond each setting's own rules."""
         found = [Mistake(f"model.{setting}", sentence) for setting, sentence in self.model.problems()]
         found += [Mistake(f"dataset.{setting}", sentence) for setting, sentence in self.dataset.problems()]
+        if self.model.attention == "flash_attention_2" and self.training.precision == "fp32":
+            found.append(Mistake("model.attention", "flash_attention_2 has no fp32, and training.precision is fp32"))
         for column in self.dataset.columns:
             if column not in self.task.columns:
                 sentence = (

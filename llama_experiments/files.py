@@ -1,13 +1,15 @@
-"""Files that matter are written beside, synced, and renamed: a reader never sees half of one."""
+"""Files: those that matter are written beside, synced, and renamed, so that a reader never sees half of one."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 
 @contextlib.contextmanager
@@ -58,3 +60,10 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file, or nothing."""
     with replaced(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def open_file(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked where its name ends in .gz."""
+    if path.name.endswith(".gz"):
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return path.open("rb")

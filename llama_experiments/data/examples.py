@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,8 @@ import pyarrow as pa
 
 if TYPE_CHECKING:
     import torch
+
+    from llama_experiments.data.rows import Rows
 
 Batch = Mapping[str, "torch.Tensor"]
 
@@ -20,9 +22,11 @@ class Examples:
 
     A table needs the columns `input_ids` (a list of tokens for each example), `row` (its row in the part) and
     `count` (how many items its loss is a sum of). Other columns are a task's own: a list runs beside the tokens.
+    `rows` are the rows they were made of; columns named in `beside` are for scoring and stay out of batches.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, rows: Rows | None = None, beside: Collection[str] = ()) -> None:
+        self._rows, self._beside = rows, beside
         table = table.combine_chunks()
         self.fixed: dict[str, np.ndarray] = {}  # name -> [examples]
         self.ragged: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # name -> flat values, offsets
@@ -40,6 +44,12 @@ class Examples:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def rows(self) -> Rows:
+        """The rows that the examples were made of."""
+        assert self._rows is not None, "made without rows"
+        return self._rows
+
     def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
         """Examples side by side: `input_ids` and other lists [batch, length], `lengths` and the rest [batch].
 
@@ -50,6 +60,8 @@ class Examples:
         length = int(self.lengths[indices].max())
         batch = {"lengths": torch.from_numpy(self.lengths[indices]), "index": torch.from_numpy(indices)}
         for name, (values, offsets) in self.ragged.items():
+            if name in self._beside:
+                continue
             padded = np.zeros((len(indices), length), dtype=np.int64)
             for position, index in enumerate(indices):
                 start, end = offsets[index], offsets[index + 1]

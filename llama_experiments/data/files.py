@@ -8,9 +8,11 @@ import gzip
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
+from llama_experiments.data.squad import read_squad
 from llama_experiments.errors import UserError, offer
+from llama_experiments.files import open_file
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table
@@ -75,6 +77,8 @@ def read_files(paths: list[Path], file_format: str, sample_by: str) -> Table:
         if kind != "parquet":
             _check_encoding(path)
     options: dict[str, Any] = {}
+    if kind == "squad":
+        return read_squad(paths)
     if kind in DELIMITERS:
         header = _common_header(paths, DELIMITERS[kind])
         # Every column as text: "NA" is a word here, and labels are converted when their names are known.
@@ -101,18 +105,12 @@ def _suffix(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.name.endswith(".gz"):
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return path.open("rb")
-
-
 def _check_encoding(path: Path) -> None:
     """Refuse binary and non-UTF-8 files with the place of the first wrong byte."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     line = 1
     try:
-        with _open(path) as stream:
+        with open_file(path) as stream:
             while chunk := stream.read(CHUNK):
                 if b"\0" in chunk:
                     raise UserError(f"{path.name} is a binary file (a zero byte near line {line}), not text")
@@ -136,7 +134,7 @@ def _check_encoding(path: Path) -> None:
 def _common_header(paths: list[Path], delimiter: str) -> list[str]:
     headers = []
     for path in paths:
-        with _open(path) as stream:
+        with open_file(path) as stream:
             lines = codecs.getreader("utf-8-sig")(stream)
             rows = csv.reader(lines, delimiter=delimiter)
             header = next(rows, [])
@@ -169,7 +167,7 @@ def _diagnosis(paths: list[Path], kind: str, error: BaseException) -> str:
 
 
 def _broken_table(path: Path, delimiter: str) -> str | None:
-    with _open(path) as stream:
+    with open_file(path) as stream:
         rows = csv.reader(codecs.getreader("utf-8-sig")(stream), delimiter=delimiter, strict=True)
         columns, line = len(next(rows, [])), 2
         try:
@@ -183,7 +181,7 @@ def _broken_table(path: Path, delimiter: str) -> str | None:
 
 
 def _broken_json(path: Path) -> str | None:
-    with _open(path) as stream:
+    with open_file(path) as stream:
         text = stream.read().decode("utf-8-sig")
     if text.lstrip().startswith("["):
         try:

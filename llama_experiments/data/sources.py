@@ -72,11 +72,11 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalFiles(Dataset):
-    """Files on this machine: CSV, TSV, JSON, JSONL, Parquet or text, by their suffix."""
+    """Files on this machine: CSV, TSV, JSON, JSONL, Parquet or text, by their suffix; or SQuAD's JSON."""
 
     train: str | list[str]
     validation: str | list[str]
-    format: Literal["auto", "csv", "tsv", "json", "parquet", "text"] = "auto"
+    format: Literal["auto", "csv", "tsv", "json", "parquet", "text", "squad"] = "auto"
     sample_by: Literal["line", "paragraph", "document"] = "line"  # what a row of a text file is
 
     def problems(self) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ def encode(rows: Rows, task: Task, tokenizer: PreTrainedTokenizerFast, cache: Pa
         with replaced(file) as beside:
             _write(rows, task, tokenizer, beside)
     with pa.memory_map(str(file)) as source:
-        return Examples(pa.ipc.open_file(source).read_all())
+        return Examples(pa.ipc.open_file(source).read_all(), rows, task.beside)
 
 
 def _write(rows: Rows, task: Task, tokenizer: PreTrainedTokenizerFast, file: Path) -> None:

@@ -123,6 +123,7 @@ class Checkpoint(Model):
                     use_safetensors=True,
                     trust_remote_code=False,
                     ignore_mismatched_sizes=True,  # they are audited below, with names and shapes
+                    key_mapping=task.key_mapping() or None,
                     **task.model_settings(),
                     **self._attention(),
                 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from llama_experiments.data.examples import Batch
+    from llama_experiments.data.examples import Batch, Examples
     from llama_experiments.data.rows import Rows
 
 
@@ -37,6 +37,7 @@ class Task:
     item: ClassVar[str]  # what its loss is a mean over, in words
     head: ClassVar[tuple[str, ...]]  # prefixes of the parameters above the trunk
     head_may_be_fresh: ClassVar[bool] = True  # whether a checkpoint need not have the head
+    beside: ClassVar[tuple[str, ...]] = ()  # columns of the examples that only scoring needs
 
     max_length: int = 256  # tokens; longer rows are cut or windowed
 
@@ -59,6 +60,10 @@ class Task:
         """transformers' class with this task's head."""
         raise NotImplementedError
 
+    def key_mapping(self) -> dict[str, str]:
+        """Patterns of a causal checkpoint's keys and what this task's model calls them."""
+        return {}
+
     def model_settings(self) -> dict[str, Any]:
         """What the model's config must know of this task."""
         return {}
@@ -77,13 +82,17 @@ class Task:
         """Loss and predictions of a right-padded batch; no number may depend on the padding."""
         raise NotImplementedError
 
-    def score(self, predictions: dict[str, np.ndarray]) -> dict[str, float]:
+    def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
         """Metrics over all predictions of an evaluation, each [examples, ...]."""
         raise NotImplementedError
 
-    def prediction_table(self, predictions: dict[str, np.ndarray]) -> dict[str, Any]:
-        """The columns of `predictions.parquet` beside row, loss and count."""
-        return {}
+    def prediction_table(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, Any]:
+        """The columns of `predictions.parquet`, where people read them; here what every task has."""
+        return {
+            "row": examples.rows.numbers[predictions["row"]],
+            "loss": predictions["loss"].astype("float64"),
+            "count": predictions["count"],
+        }
 
 
 def tokenize(texts: list[str], tokenizer: PreTrainedTokenizerFast, max_length: int | None) -> list[list[int]]:

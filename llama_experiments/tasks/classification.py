@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from llama_experiments.data.examples import Batch
+    from llama_experiments.data.examples import Batch, Examples
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,11 +87,11 @@ class SequenceClassification(Task):
         predictions = {"logits": logits.detach(), "label": batch["label"], "loss": losses.detach()}
         return Output(losses.sum(), len(losses), predictions)
 
-    def score(self, predictions: dict[str, np.ndarray]) -> dict[str, float]:
+    def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
         predicted = predictions["logits"].argmax(axis=-1)
         return {"accuracy": float((predicted == predictions["label"]).mean())}
 
-    def prediction_table(self, predictions: dict[str, np.ndarray]) -> dict[str, Any]:
+    def prediction_table(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, Any]:
         import numpy as np
 
         logits = predictions["logits"].astype(np.float64)
@@ -99,7 +99,7 @@ class SequenceClassification(Task):
         probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)  # [examples, classes]
         predicted = probabilities.argmax(axis=-1)
         names = np.asarray(self.names)
-        return {
+        return super().prediction_table(predictions, examples) | {
             "label": names[predictions["label"]],
             "prediction": names[predicted],
             "probability": probabilities[np.arange(len(predicted)), predicted],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from llama_experiments.data.examples import Batch
+    from llama_experiments.data.examples import Batch, Examples
 
 LOGITS_AT_ONCE = 1 << 22  # numbers of logits held at once: 16 MiB in fp32, or one chunk of the vocabulary's width
 
@@ -62,7 +62,7 @@ class TextGeneration(Task):
         by_position[predicts] = losses.detach().double()
         return Output(losses.sum(), len(targets), {"loss": by_position.sum(dim=1)})
 
-    def score(self, predictions: dict[str, np.ndarray]) -> dict[str, float]:
+    def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
         mean = float(predictions["loss"].sum() / predictions["count"].sum())
         return {"perplexity": math.exp(min(mean, 700.0))}
 

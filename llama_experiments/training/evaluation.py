@@ -47,7 +47,7 @@ def evaluate(
     predictions |= {"row": examples.fixed["row"], "count": examples.counts}
     items = int(examples.counts.sum())
     loss = float(predictions["loss"].sum(dtype=np.float64) / items)
-    return Evaluation(loss, items, task.score(predictions), predictions)
+    return Evaluation(loss, items, task.score(predictions, examples), predictions)
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:

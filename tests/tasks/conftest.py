@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llama_experiments.data.examples import Examples
+from llama_experiments.data.rows import Rows
 from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.tasks.base import Output, Task
 from tests.training.conftest import one_thread  # noqa: F401  a fixture
@@ -23,6 +25,18 @@ def batch_of(rows: list[list[int]], labels: list[int] | None = None) -> dict[str
     if labels is not None:
         columns |= {"label": labels, "count": [1] * len(rows)}
     return Examples(pa.table(columns)).batch(np.arange(len(rows)))
+
+
+def examples_of(rows: list[list[int]]) -> Examples:
+    """Examples of rows that are nothing but tokens."""
+    table = pa.table({"input_ids": rows, "row": list(range(len(rows))), "count": [1] * len(rows)})
+    texts = datasets.Dataset.from_dict({"text": [f"text {number}" for number in range(len(rows))]})
+    return Examples(table, Rows("validation", "rows.csv", texts, np.arange(len(rows)) + 1, {}))
+
+
+def found(examples: Examples) -> dict[str, np.ndarray]:
+    """What an evaluation adds to a task's predictions."""
+    return {"row": examples.fixed["row"], "count": examples.counts}
 
 
 def with_padding_of(token: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

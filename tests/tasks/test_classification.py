@@ -15,7 +15,7 @@ from llama_experiments.data.rows import Rows
 from llama_experiments.errors import SettingError, UserError
 from llama_experiments.models.tokenizer import load_tokenizer
 from llama_experiments.tasks.classification import SequenceClassification
-from tests.tasks.conftest import Load, batch_of, gradients, no_gradient, with_padding_of
+from tests.tasks.conftest import Load, batch_of, examples_of, found, gradients, no_gradient, with_padding_of
 
 TASK = SequenceClassification(labels=["negative", "neutral", "positive"])
 # Of unlike lengths; 0 is a real token here, at the end of a row too, and a row may be nothing else.
@@ -106,13 +106,16 @@ def test_the_loss_is_a_sum(load: Load) -> None:
     [([[2.0, 1, 0], [0, 3, 1], [0, 0, 1]], 1.0), ([[0, 1.0, 0], [0, 3, 1], [1, 0, 0]], 1 / 3)],
 )
 def test_accuracy_is_the_share_of_hits(logits: list[list[float]], accuracy: float) -> None:
-    score = TASK.score({"logits": np.array(logits), "label": np.array([0, 1, 2])})
+    score = TASK.score({"logits": np.array(logits), "label": np.array([0, 1, 2])}, examples_of([[1], [2], [3]]))
     assert score == {"accuracy": pytest.approx(accuracy)}
 
 
 def test_the_table_of_predictions_has_names_and_probabilities() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], dtype=np.float32)) + 300  # a constant is nothing
-    table = TASK.prediction_table({"logits": logits, "label": np.array([0, 1])})
+    examples = examples_of([[1], [2]])
+    predictions = {"logits": logits, "label": np.array([0, 1]), "loss": np.array([0.5, 2.0]), **found(examples)}
+    table = TASK.prediction_table(predictions, examples)
+    assert (table["row"].tolist(), table["loss"].tolist(), table["count"].tolist()) == ([1, 2], [0.5, 2.0], [1, 1])
     assert table["label"].tolist() == ["negative", "neutral"]
     assert table["prediction"].tolist() == ["negative", "positive"]
     assert table["probability"] == pytest.approx([0.7, 0.6], abs=1e-4)

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from llama_experiments.models.tokenizer import load_tokenizer
 from llama_experiments.tasks import text_generation
 from llama_experiments.tasks.text_generation import TextGeneration
-from tests.tasks.conftest import Load, batch_of, gradients, no_gradient, with_padding_of
+from tests.tasks.conftest import Load, batch_of, examples_of, gradients, no_gradient, with_padding_of
 
 TASK = TextGeneration()
 # Of unlike lengths; 0 is a real token here, at the end of a row too.
@@ -145,9 +145,11 @@ def test_a_vocabulary_wider_than_a_chunk_still_goes_a_token_at_a_time(
 
 
 def test_perplexity_is_of_a_mean_over_tokens() -> None:
-    score = TASK.score({"loss": np.array([2.0, 10.0]), "count": np.array([1, 5])})
+    score = TASK.score({"loss": np.array([2.0, 10.0]), "count": np.array([1, 5])}, examples_of([[1, 2]]))
     assert score == {"perplexity": pytest.approx(math.exp(2.0))}
-    assert math.isfinite(TASK.score({"loss": np.array([1e6]), "count": np.array([1])})["perplexity"])
+    assert math.isfinite(
+        TASK.score({"loss": np.array([1e6]), "count": np.array([1])}, examples_of([[1, 2]]))["perplexity"]
+    )
 
 
 def test_the_head_is_the_checkpoints() -> None:

@@ -1,0 +1,98 @@
+"""Answers that are spans of a context: the forms people store them in, and whether they stand where they should."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llama_experiments.data.rows import Rows
+
+NOWHERE = -1  # the offset of an answer that is not known to stand in the context
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """A question's reference answers; none where it is known to have none."""
+
+    texts: list[str]
+    starts: list[int]  # offsets in characters of the context, or NOWHERE
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Start and end of those that stand in the context."""
+        pairs = zip(self.texts, self.starts, strict=True)
+        return [(start, start + len(text)) for text, start in pairs if start != NOWHERE]
+
+
+def read_answers(value: Any) -> Answers | None:
+    """Answers in any of their usual forms; None for what is none of them, or was not given.
+
+    SQuAD's columns `{"text": [...], "answer_start": [...]}`, SQuAD's JSON `[{"text": ..., "answer_start": ...}]`, one
+    such object, or texts alone.
+    """
+    if isinstance(value, Mapping) and isinstance(value.get("text"), list | tuple):
+        texts = list(value["text"])
+        starts = value.get("answer_start")
+        pairs = list(zip(texts, [NOWHERE] * len(texts) if starts is None else starts, strict=False))
+        if len(pairs) != len(texts):
+            return None
+    elif isinstance(value, list | tuple | Mapping | str):
+        items = [value] if isinstance(value, Mapping | str) else value
+        pairs = [
+            (item.get("text"), item.get("answer_start", NOWHERE)) if isinstance(item, Mapping) else (item, NOWHERE)
+            for item in items
+        ]
+    else:
+        return None
+    good = all(isinstance(text, str) and isinstance(start, int) for text, start in pairs)
+    return Answers([text for text, _ in pairs], [int(start) for _, start in pairs]) if good else None
+
+
+def locate(context: str, answers: Answers) -> Answers:
+    """The answers with their offsets right: as given where the text stands there, else where it stands only once."""
+    return Answers(
+        answers.texts, [_start(context, *pair) for pair in zip(answers.texts, answers.starts, strict=True)]
+    )
+
+
+def why_unusable(question: Any, context: Any, value: Any) -> str | None:
+    """Why a row cannot be learned from, or None."""
+    for name, text in (("question", question), ("context", context)):
+        if not isinstance(text, str) or not text.strip():
+            return f"an empty {name}"
+    answers = read_answers(value)
+    if answers is None:
+        return "no answers" if value is None or value == "" else "answers of an unknown form"
+    if answers.texts and not locate(context, answers).spans:
+        return "an answer that does not stand in its context"
+    return None
+
+
+def answer_columns() -> dict[str, Any]:
+    """SQuAD's columns of answers, as `datasets` knows types."""
+    import datasets
+
+    return {"text": datasets.List(datasets.Value("string")), "answer_start": datasets.List(datasets.Value("int64"))}
+
+
+def located(rows: Rows) -> Rows:
+    """Usable rows with `answers` in SQuAD's columns, their offsets right."""
+    values = []
+    for context, value in zip(rows.table["context"], rows.table["answers"], strict=True):
+        answers = read_answers(value)
+        assert answers is not None, "why_unusable() comes first"
+        right = locate(context, answers)
+        values.append({"text": right.texts, "answer_start": right.starts})
+    table = rows.table.remove_columns("answers").add_column("answers", values, feature=answer_columns())
+    return dataclasses.replace(rows, table=table)
+
+
+def _start(context: str, text: str, start: int) -> int:
+    if not text:
+        return NOWHERE
+    if start >= 0 and context[start : start + len(text)] == text:
+        return start
+    first = context.find(text)
+    return first if first != -1 and context.find(text, first + 1) == -1 else NOWHERE
