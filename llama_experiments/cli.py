@@ -18,6 +18,7 @@ from hydra._internal.utils import get_args_parser
 from llama_experiments.command_line.composition import RUN, SWEEP, Composition, compose_command, other_values
 from llama_experiments.command_line.config_files import CONF
 from llama_experiments.command_line.launching import build_experiment, launch, rank_overrides
+from llama_experiments.command_line.overrides import named_by_what_is_swept
 from llama_experiments.command_line.replay import replay_overrides
 from llama_experiments.errors import ConfigError, Mistake, UserError, offer, tell
 from llama_experiments.paths import not_writable, show
@@ -62,7 +63,8 @@ def _run(arguments: list[str]) -> int:
     composition = _composition(options)
     if not (options.cfg or options.info):
         _check(options, composition)
-    launch([*switches, *composition.for_hydra(), *rank_overrides(options.overrides)])
+    names = named_by_what_is_swept(composition.overrides) if options.multirun else []
+    launch([*switches, *composition.for_hydra(), *names, *rank_overrides(options.overrides)])
     return 0
 
 
@@ -156,6 +158,8 @@ def _config_dirs(options: Namespace) -> list[Path]:
 
 def _ui(arguments: list[str]) -> int:
     """`ui [port=5000] [overrides]`: MLflow's page on the recorded runs."""
+    from llama_experiments.config import build
+    from llama_experiments.experiment import Experiment
     from llama_experiments.runs.ui import serve
 
     port = 5000
@@ -168,8 +172,10 @@ def _ui(arguments: list[str]) -> int:
             port = int(value)
         else:
             overrides.append(argument)
-    experiment = build_experiment(compose_command(overrides))
-    return serve(experiment.tracker.resolved_uri(Path(experiment.output_dir)), port)
+    composition = compose_command(overrides)
+    experiment = build(composition.tree, Experiment, composition.origin)  # no model or data need be there to look
+    tracker = experiment.tracker
+    serve(tracker.resolved_uri(Path(experiment.output_dir)), tracker.experiment, port)
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {"ui": _ui}

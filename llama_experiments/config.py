@@ -125,8 +125,9 @@ class _Builder:
         """A field's value, converted to its type."""
         if isinstance(value, str) and value == MISSING:
             return self.note(path, f"is required: give it, for example {path}=...")
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            return self.component(value, hint, path)
+        for component in typing.get_args(hint) or (hint,):
+            if isinstance(component, type) and dataclasses.is_dataclass(component) and value is not None:
+                return self.component(value, component, path)
         try:
             return _convert(value, hint)
         except _Wrong as wrong:

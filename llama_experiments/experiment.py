@@ -12,6 +12,7 @@ from llama_experiments.errors import Mistake, check_settings, offer
 from llama_experiments.models.base import Model
 from llama_experiments.paths import not_writable
 from llama_experiments.runs.mirror import Tracker
+from llama_experiments.runs.reference import Reference
 from llama_experiments.tasks.base import Task
 from llama_experiments.techniques.base import Technique
 from llama_experiments.training.settings import Training
@@ -29,6 +30,7 @@ class Experiment:
     tracker: Tracker
     seed: int = 0
     output_dir: str = "outputs"
+    reference: Reference | None = None  # losses that somebody printed, for the report
 
     def __post_init__(self) -> None:
         check_settings(
@@ -103,7 +105,8 @@ class Experiment:
                     record.keep(epoch, examples["validation"], task)
                     if self.training.save_model != "none" and epoch.epoch > 0:
                         record.keep_model(model, loaded.tokenizer, task.max_length)
-            record.finish(task)
+            comparable = self.reference is not None and self.reference.dataset == self.dataset.hub_name
+            record.finish(task, self.reference if comparable else None)
         assert epoch.evaluation is not None, "the last epoch is always evaluated"
         return epoch.evaluation.loss
 

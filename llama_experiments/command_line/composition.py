@@ -86,7 +86,7 @@ class Composition:
     def _file_with(self, path: str) -> Path | None:
         """The YAML file that sets a dotted path: the preset, the primary config or the group's choice."""
         group, _, rest = path.partition(".")
-        for folder, key in (("experiment", path), ("", path), (group, rest)):
+        for folder, key in (("stand_in", path), ("experiment", path), ("", path), (group, rest)):
             name = self.choices.get(folder) if folder else self.primary
             file = find_config(self.roots, folder, name) if name and key else None
             if file is not None and has_key(file, key):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from llama_experiments.command_line.hydra_errors import COMMAND_LINE, first_lines
 from llama_experiments.errors import ConfigError, Mistake
+
+NAMED_BY = "hydra.job.config.override_dirname.exclude_keys"
+LONGEST_NAME = 150  # characters; file systems take 255 bytes
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -62,6 +67,23 @@ def first_of_sweep(override: Override) -> str:
     if not override.is_sweep_override():
         return override.input_line or ""
     return f"{override.get_key_element()}={_first_value(override)}"
+
+
+def named_by_what_is_swept(overrides: Sequence[Override]) -> list[str]:
+    """The override that names a sweep's jobs by the swept settings alone; what all of them share tells none apart."""
+    if any(override.key_or_group == NAMED_BY for override in overrides):
+        return []
+    shared = {override.key_or_group for override in overrides if not override.is_sweep_override()}
+    return [f"{NAMED_BY}=[{','.join(repr(key) for key in sorted(shared))}]"]
+
+
+def file_name(overrides: str) -> str:
+    """A job's overrides as one name of a folder: a path among them must not make several."""
+    plain = re.sub(r"(^|,)\++", r"\1", overrides)
+    return re.sub(r"[^\w.,=+-]+", "_", plain)[:LONGEST_NAME]
+
+
+OmegaConf.register_new_resolver("file_name", file_name, replace=True)
 
 
 def let_through(override: Override) -> str:

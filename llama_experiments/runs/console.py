@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from llama_experiments.training.loop import Step
 
+BAR = "{desc} {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
 SMOOTHING = 0.05  # of the bar's loss: the weight of the newest step
 
 
@@ -37,7 +38,7 @@ class Console:
     def warn(self, text: str) -> None:
         """A line on stderr."""
         if self._speaks:
-            self._close_bar()
+            self.close()
             print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def step(self, step: Step) -> None:
@@ -46,42 +47,53 @@ class Console:
             return
         loss = step.loss / step.count
         if self._bar is None or self._bar_epoch != step.epoch:
-            self._close_bar()
+            self.close()
             total = step.steps // self._epochs
             self._bar = tqdm(
                 total=total,
-                desc=f"Epoch {step.epoch}/{self._epochs}",
+                desc=self._numbered(step.epoch),
                 leave=False,
                 file=sys.stdout,
-                unit="step",
+                bar_format=BAR,
+                dynamic_ncols=True,
             )
             self._bar_epoch, self._seconds, self._tokens = step.epoch, 0.0, 0.0
             self._loss = loss if step.step == 1 else self._loss
         self._loss += SMOOTHING * (loss - self._loss)
         self._seconds += step.seconds
         self._tokens += step.tokens
-        self._bar.set_postfix_str(
-            f"loss {self._loss:.4f}, {self._tokens / self._seconds:,.0f} tokens/s", refresh=False
-        )
+        speed = f"{self._tokens / max(self._seconds, 1e-9):,.0f} tokens/s"
+        self._bar.set_postfix_str(f"loss {self._loss:.4f}, {speed}", refresh=False)
         self._bar.update()
+        if self._bar.n == self._bar.total:
+            self._bar.set_postfix_str(f"loss {self._loss:.4f}, evaluating")
 
     def epoch(self, record: dict[str, Any]) -> None:
         """`Epoch 1/3  training loss 0.5432  evaluation loss 0.4321  accuracy 0.812`."""
-        self._close_bar()
-        parts = [f"Epoch {record['epoch']}/{self._epochs}"]
+        self.close()
+        parts = [self._numbered(record["epoch"])]
         # Epoch 0 trains nothing: its line keeps the column free.
         parts.append(
             "training loss   --  " if record["train_loss"] is None else f"training loss {record['train_loss']:.4f}"
         )
         if record["eval_loss"] is not None:
             parts.append(f"evaluation loss {number(record['eval_loss'])}")
-        parts += [f"{name.replace('_', ' ')} {number(value, 3)}" for name, value in record["metrics"].items()]
+        parts += [f"{words(name)} {number(value, 3)}" for name, value in record["metrics"].items()]
         self.line("  ".join(parts))
 
-    def _close_bar(self) -> None:
+    def close(self) -> None:
+        """Take the bar away, so that what is said next has a line of its own."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _numbered(self, epoch: int) -> str:
+        return f"Epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}"
+
+
+def words(name: str) -> str:
+    """A metric's name for people."""
+    return name.replace("_", " ")
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -40,7 +40,8 @@ def describe_run(
     device = "GPU" if accelerator.device.type == "cuda" else "CPU"
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     task, technique = names.get("task", experiment.task.name), names.get("technique", experiment.technique.name)
-    batch = f"batch {training.batch_size} (in passes of {micro})"
+    passes = f" (in passes of {micro})" if micro < training.batch_size else ""
+    batch = f"batch {training.batch_size}{passes}"
     rate = f"learning rate {training.learning_rate:g}, {training.schedule}"
     return {
         "task": f"{task}, technique {technique}, at most {experiment.task.max_length} tokens",

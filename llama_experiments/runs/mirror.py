@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,24 +65,42 @@ class Mirror:
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.failure: str | None = None
+        self._tokens, self._seconds = 0, 0.0  # of the epoch's steps so far
 
-    def start(self, name: str, parameters: dict[str, Any], tags: dict[str, str]) -> None:
-        """Open the run, with the config's leaves as parameters."""
+    @property
+    def opened_by(self) -> str:
+        """What shows a person the runs: a command, or a server's address."""
+        uri = self._tracker.uri
+        if uri is not None and urlsplit(uri).scheme.startswith("http"):
+            return without_password(uri)
+        settings = {"tracker.uri": uri} if uri else {"output_dir": str(self._output_dir)}
+        settings["tracker.experiment"] = self._tracker.experiment
+        usual = {"output_dir": "outputs", "tracker.experiment": Tracker.experiment}
+        given = [f"{key}={value}" for key, value in settings.items() if value != usual.get(key)]
+        return shlex.join(["python", "-m", "llama_experiments", "ui", *given])
+
+    def start(
+        self, name: str, parameters: dict[str, Any], tags: dict[str, str], data: dict[str, dict[str, Any]]
+    ) -> None:
+        """Open the run, with the config's leaves as parameters and what `environment.json` says of the data."""
         with self._forgiven():
-            from mlflow.entities import Param, RunTag
+            from mlflow.entities import Param
 
             uri = self._tracker.resolved_uri(self._output_dir)
             self._client = client = connect(uri)
             self.experiment_id = _experiment(client, self._tracker.experiment, uri, self._output_dir)
-            run = client.create_run(self.experiment_id, run_name=name, tags=tags)
+            source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "llama_experiments"}
+            run = client.create_run(self.experiment_id, run_name=name, tags=tags | source)
             self.run_id = run.info.run_id
             params = [Param(key, str(value)[:LONGEST_PARAMETER]) for key, value in parameters.items()]
             for start in range(0, len(params), 100):  # MLflow takes a hundred at once
                 client.log_batch(self.run_id, params=params[start : start + 100])
-            client.log_batch(self.run_id, tags=[RunTag("mlflow.source.type", "LOCAL")])
+            client.log_inputs(self.run_id, [_dataset(part, told) for part, told in data.items()])
 
     def step(self, record: dict[str, Any]) -> None:
         """Keep a step's record for the epoch's batch."""
+        self._tokens += record["tokens"]
+        self._seconds += record["seconds"]
         if record["step"] % self._tracker.every_steps == 0:
             self._steps.append(record)
 
@@ -91,17 +111,17 @@ class Mirror:
             _Point("eval_loss", record["eval_loss"], record["epoch"], record["time"]),
             *(_Point(key, value, record["epoch"], record["time"]) for key, value in record["metrics"].items()),
         ]
-        if record["epoch"] > 0:
-            speed = record["tokens"] / max(record["seconds"], 1e-9)
-            points.append(_Point("tokens_per_second", speed, record["epoch"], record["time"]))
+        if self._seconds > 0:  # of training: an epoch's own seconds have its evaluation in them
+            speed = self._tokens / self._seconds
+            points.append(_Point("train_tokens_per_second", speed, record["epoch"], record["time"]))
         for step in self._steps:
             for key, value in (
-                ("step_loss", step["loss_sum"] / step["count"]),
-                ("step_learning_rate", step["learning_rate"]),
-                ("step_gradient_norm", step["gradient_norm"]),
+                ("train_step_loss", step["loss_sum"] / step["count"]),
+                ("train_step_learning_rate", step["learning_rate"]),
+                ("train_step_gradient_norm", step["gradient_norm"]),
             ):
                 points.append(_Point(key, value, step["step"], step["time"]))
-        self._steps = []
+        self._steps, self._tokens, self._seconds = [], 0, 0.0
         with self._forgiven():
             from mlflow.entities import Metric
 
@@ -193,6 +213,16 @@ def _create_store(file: Path) -> None:
         beside = Path(folder) / file.name
         MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
         os.replace(beside, file)
+
+
+def _dataset(part: str, told: dict[str, Any]) -> Any:
+    """A part of the data as MLflow's pages show it: what, and which content."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps(told["files"] or told["source"])
+    # MLflow keeps 36 characters of a digest.
+    dataset = Dataset(told["source"][:500], told["hash"][:36], "local" if told["files"] else "hub", source[:60_000])
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", part)])
 
 
 def _experiment(client: MlflowClient, name: str, uri: str, output_dir: Path) -> str:

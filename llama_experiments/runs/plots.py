@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from llama_experiments.files import replaced
 
 TRAIN, EVALUATION, INK = "#b4552d", "#1f5a8a", "#333333"
+LONG_RANGE = 100.0  # highest over lowest loss from which on a linear axis shows only the highest
+LONGEST_NAME = 28  # characters of a class's name
 
 
-def plot_curves(epochs: list[dict[str, Any]], title: str, file: Path) -> None:
-    """Both losses by epoch, the lowest evaluation loss marked."""
-    figure = Figure(figsize=(7.2, 4.4), dpi=130, layout="constrained")
+def plot_curves(epochs: list[dict[str, Any]], title: str, file: Path, item: str = "item") -> None:
+    """Both losses by epoch, in nats per `item`, the lowest evaluation loss ringed and told."""
+    figure = Figure(figsize=(7.2, 4.6), dpi=130, layout="constrained")
     axes: Axes = figure.subplots()
-    for key, label, color in (
-        ("train_loss", "training loss", TRAIN),
-        ("eval_loss", "evaluation loss", EVALUATION),
+    shown: list[float] = []
+    for key, label, color, place in (
+        ("train_loss", "training loss", TRAIN, 1),
+        ("eval_loss", "evaluation loss", EVALUATION, 2),
     ):
-        points = [(record["epoch"], record[key]) for record in epochs if isinstance(record[key], float)]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=5, linewidth=2, label=label, color=color)
-    evaluated = [record for record in epochs if isinstance(record["eval_loss"], float)]
-    if evaluated:
-        best = min(evaluated, key=lambda record: record["eval_loss"])
-        axes.annotate(
-            f"{best['eval_loss']:.4f}",
-            (best["epoch"], best["eval_loss"]),
-            xytext=(0, -14),
-            textcoords="offset points",
-            ha="center",
-            color=EVALUATION,
-        )
-    axes.margins(y=0.15)
-    axes.set_xticks([record["epoch"] for record in epochs] if len(epochs) <= 20 else axes.get_xticks())
-    axes.set(xlabel="epoch", ylabel="loss (nats an item)")
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+        points = [(record["epoch"], record[key]) for record in epochs if _is_number(record[key])]
+        if not points:
+            continue
+        if key == "eval_loss":
+            best = min(points, key=lambda point: point[1])
+            axes.plot(*best, "o", markersize=12, markerfacecolor="none", markeredgecolor=color, zorder=place)
+            label += f" (lowest {best[1]:.4f}, epoch {best[0]})"
+        size = 5 if len(epochs) <= 40 else 0
+        at, losses = zip(*points, strict=True)
+        axes.plot(at, losses, "o-", markersize=size, linewidth=2, label=label, color=color, zorder=place)
+        shown += losses
+    if shown and min(shown) > 0 and max(shown) / min(shown) >= LONG_RANGE:
+        axes.set_yscale("log")
+    first, last = epochs[0]["epoch"], epochs[-1]["epoch"]
+    side = 0.04 * (last - first) or 0.5
+    axes.set_xlim(first - side, last + side)  # an epoch whose loss is no number has its place, too
+    axes.margins(y=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, min_n_ticks=1))
+    axes.set(xlabel="epoch", ylabel=f"loss (nats per {item})")
+    axes.set_title(textwrap.fill(title, 78), loc="left", fontsize=11, color=INK, pad=24, parse_math=False)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    if shown:  # above the axes, where no curve runs
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0.2)
+    else:
+        axes.text(0.5, 0.5, "no loss is a number", ha="center", transform=axes.transAxes)
     _save(figure, file)
 
 
@@ -53,22 +65,44 @@ def plot_confusion(labels: list[str], predictions: list[str], names: list[str], 
     for label, prediction in zip(labels, predictions, strict=True):
         counts[index[label], index[prediction]] += 1
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 2.6 + 0.9 * len(names)
-    figure = Figure(figsize=(size + 0.8, size), dpi=130, layout="constrained")
+    shown = [_shortened(name) for name in names]
+    longest = max(map(len, shown))
+    cell = min(0.9, 10 / len(names))  # inches
+    side = cell * len(names)
+    figure = Figure(figsize=(side + 0.09 * longest + 1.8, side + 0.07 * longest + 1.0), dpi=130, layout="constrained")
     axes: Axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(len(names)):
-        for column in range(len(names)):
-            text = f"{counts[row, column]}\n{shares[row, column]:.0%}"
-            color = "white" if shares[row, column] > 0.55 else INK
-            axes.text(column, row, text, ha="center", va="center", color=color)
-    axes.set_xticks(range(len(names)), names, rotation=30 if len(names) > 4 else 0)
-    axes.set_yticks(range(len(names)), names)
+    size = min(10.0, 24 * cell)  # points
+    for row, column in np.ndindex(*counts.shape) if cell >= 0.3 else ():
+        count, share = counts[row, column], shares[row, column]
+        text = f"{count:,}\n{share:.0%}" if cell > 0.5 else f"{share:.0%}"
+        color = "white" if share > 0.55 else INK
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
+    size = min(10.0, 55 * cell)
+    slant: dict[str, Any] = {}
+    if longest > 11 * cell:
+        slant = {"rotation": 40 if cell >= 0.3 else 90, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(names)), shown, fontsize=size, parse_math=False, **slant)
+    axes.set_yticks(range(len(names)), shown, fontsize=size, parse_math=False)  # a $ in a name is a $
     axes.set(xlabel="prediction", ylabel="label")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the label's rows")
+    right = int(np.trace(counts))
+    axes.set_title(f"{right:,} of {len(labels):,} right ({right / max(len(labels), 1):.1%})", fontsize=11, color=INK)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the label's rows", format=PercentFormatter(1.0))
     _save(figure, file)
 
 
+def _shortened(name: str) -> str:
+    """Cut out of the middle: names of classes often begin alike."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def _is_number(loss: Any) -> bool:
+    """A journal's 'inf' and 'nan' are words, and what was not evaluated is None."""
+    return isinstance(loss, int | float) and math.isfinite(loss)
+
+
 def _save(figure: Figure, file: Path) -> None:
-    with replaced(file) as beside:
+    with replaced(file) as beside, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
         figure.savefig(beside, format="png")

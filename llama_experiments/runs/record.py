@@ -10,9 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from llama_experiments.data.rows import Rows
+from llama_experiments.data.examples import Examples
+from llama_experiments.errors import UserError
 from llama_experiments.files import replaced, replaced_folder, write_text
 from llama_experiments.models.base import quiet_transformers
 from llama_experiments.paths import show
@@ -20,13 +19,15 @@ from llama_experiments.runs.console import Console
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import Journal
 from llama_experiments.runs.mirror import Mirror
-from llama_experiments.runs.report import write_report
+from llama_experiments.runs.reference import Reference
+from llama_experiments.runs.report import contents, write_report
 from llama_experiments.tasks.base import Task
-from llama_experiments.training.evaluation import Evaluation
 from llama_experiments.training.loop import Epoch, Step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+TOLD = ("report.md", "curves.png", "confusion.png", "predictions.parquet", "model/")  # at the end, on the console
 
 
 class Record:
@@ -57,7 +58,7 @@ class Record:
         write_text(self.folder.environment, json.dumps(environment, indent=2) + "\n")
         self._journal = Journal(self.folder)
         self.console.facts(facts)
-        self.mirror.start(self.folder.name, parameters, tags)
+        self.mirror.start(self.folder.name, parameters, tags, environment["data"])
 
     def step(self, step: Step) -> None:
         """Record an optimizer step."""
@@ -79,14 +80,14 @@ class Record:
         if epoch.evaluation is None:
             return False
         kept = self._kept
-        return kept is None or kept["epoch"] == 0 or not epoch.evaluation.loss >= kept["eval_loss"]
+        return kept is None or kept["epoch"] == 0 or epoch.evaluation.loss < kept["eval_loss"]
 
-    def keep(self, epoch: Epoch, rows: Rows, task: Task) -> None:
+    def keep(self, epoch: Epoch, examples: Examples, task: Task) -> None:
         """Keep an epoch's predictions as the run's."""
         assert epoch.evaluation is not None
         self._kept = {"epoch": epoch.epoch, "eval_loss": epoch.evaluation.loss}
         if self._writes:
-            _write_predictions(self.folder.predictions, epoch.evaluation, task, rows)
+            _write_predictions(self.folder.predictions, task.prediction_table(epoch.evaluation.predictions, examples))
 
     def keep_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
         """Save the weights as they are now, with their tokenizer, for plain transformers."""
@@ -97,37 +98,33 @@ class Record:
             model.save_pretrained(beside)
             tokenizer.save_pretrained(beside)
 
-    def finish(self, task: Task) -> None:
+    def finish(self, task: Task, reference: Reference | None = None) -> None:
         """Draw the plots, write the report, close the mirror, and say where everything is."""
         if not self._writes or self._journal is None:
             return
         from llama_experiments.runs.plots import plot_confusion, plot_curves
 
-        plot_curves(self._epochs, self.folder.name, self.folder.curves)
+        plot_curves(self._epochs, self.folder.name, self.folder.curves, task.item)
         predictions = _read_predictions(self.folder.predictions)
         if "prediction" in predictions and (names := getattr(task, "labels", None)):
             plot_confusion(predictions["label"], predictions["prediction"], names, self.folder.confusion)
         saved = self._kept["epoch"] if self._kept else None
-        report = write_report(self.folder, self._facts, self._epochs, saved, self._overrides)
+        sections = [reference.table(self._epochs)] if reference else []
+        summary = write_report(self.folder, self._facts, self._epochs, saved, task.item, self._overrides, sections)
         pictures = [self.folder.curves, self.folder.confusion, self.folder.report]
         records = [self.folder.epochs, self.folder.environment]
-        self.mirror.finish("FINISHED", [self.folder.hydra, *pictures, *records], report)
+        self.mirror.finish("FINISHED", [self.folder.hydra, *pictures, *records], summary)
         self._say_where(saved)
 
     def _say_where(self, saved: int | None) -> None:
         say = self.console.line
         say()
         say(f"everything is in  {show(self.folder.path)}")
-        for file, what in (
-            (self.folder.report, "the run on one page"),
-            (self.folder.curves, "both losses by epoch"),
-            (self.folder.confusion, "label against prediction"),
-            (self.folder.model, f"epoch {saved}'s weights, for transformers' from_pretrained"),
-        ):
-            if file.exists():
-                say(f"  {file.name:<15} {what}")
+        for name, what in contents(self.folder, saved):
+            if name in TOLD:
+                say(f"  {name:<20} {what}")
         if self.mirror.failure is None:
-            say("compare runs in MLflow:  python -m llama_experiments ui")
+            say(f"compare runs in MLflow:  {self.mirror.opened_by}")
         else:
             say("not mirrored to MLflow (see the warning above); the journal epochs.jsonl has everything")
 
@@ -137,25 +134,20 @@ class Record:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.console.close()
         if self._journal is None:
             return
         self._journal.close()
         if kind is not None and self.mirror.run_id is not None:
             status = "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-            self.mirror.finish(status, [self.folder.hydra, self.folder.epochs], f"{status}: {kind.__name__}")
+            why = str(error) if isinstance(error, UserError) else kind.__name__
+            self.mirror.finish(status, [self.folder.hydra, self.folder.epochs, self.folder.environment], why)
 
 
-def _write_predictions(file: Path, evaluation: Evaluation, task: Task, rows: Rows) -> None:
+def _write_predictions(file: Path, table: dict[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    predictions = evaluation.predictions
-    table = {
-        "row": rows.numbers[predictions["row"]],
-        **task.prediction_table(predictions),
-        "loss": predictions["loss"].astype(np.float64),
-        "count": predictions["count"],
-    }
     with replaced(file) as beside:
         pq.write_table(pa.table(table), beside)
 

@@ -68,7 +68,7 @@ def composed(file: Path) -> Composition:
     """The experiment with a file of conf/ in it."""
     if file.parent == CONF:
         return compose_command([], name=file.stem)
-    group, choice = file.parent.name, file.stem
+    group, _, choice = str(file.relative_to(CONF).with_suffix("")).partition("/")
     text = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     missing = [f"{group}.{key}={DUMMY[key]}" for key, value in text.items() if value == "???"]
     return compose_command([f"{group}={choice}", *missing, *task_of(file, text)])
@@ -97,8 +97,14 @@ def test_every_config_passes_the_check(file: Path) -> None:
         assert composition.choices[file.parent.name] == file.stem
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name != "experiment" and f.parent != CONF],
-                         ids=lambda file: str(file.relative_to(CONF)))  # fmt: skip
+PRESETS = {"experiment", "seed", "stand_in"}  # folders of settings of several groups
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in FILES if file.parent != CONF and file.parent.name not in PRESETS],
+    ids=lambda file: str(file.relative_to(CONF)),
+)
 def test_every_group_file_is_a_constructor_call(file: Path) -> None:
     written = [line for line in file.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     assert written[0].startswith("_target_: llama_experiments.")
@@ -109,5 +115,6 @@ def test_no_config_is_left_out() -> None:
     assert len(on_disk) == len(FILES) >= 28, "a file that is no YAML, or is not tried above"
     # A group is one field of the experiment; presets are the one folder more.
     fields = set(Experiment.__dataclass_fields__)
-    assert set(GROUPS) - fields <= {"experiment", "sweep", "hydra"}
-    assert all(path.parent == CONF or path.parent.parent == CONF for path in FILES if path.parent.name != "sweep")
+    assert set(GROUPS) - fields <= {"experiment", "stand_in", "sweep", "hydra"}
+    nested = {path.parent.name for path in FILES if path.parent != CONF and path.parent.parent != CONF}
+    assert nested <= {"seed", "sweep"}

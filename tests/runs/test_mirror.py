@@ -1,0 +1,247 @@
+"""MLflow mirrors the journal: what a run looks like there, and that mirroring again changes nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from llama_experiments.errors import SettingError
+from llama_experiments.runs.describe import leaves
+from llama_experiments.runs.environment import git_state
+from llama_experiments.runs.journal import read_journal
+from llama_experiments.runs.mirror import Mirror, Tracker, without_password
+from tests.conftest import ROOT
+from tests.runs.conftest import Finished
+from tests.runs.made import record
+
+DATA = {"train": {"source": "train.csv", "files": ["/data/train.csv"], "hash": "0" * 32}}
+
+
+def step_record(number: int, **others: Any) -> dict[str, Any]:
+    values = {"step": number, "loss_sum": 4.0, "count": 8, "learning_rate": 1e-3, "gradient_norm": 2.5}
+    return values | {"tokens": 100, "seconds": 0.5, "time": 1_700_000_000_000 + number} | others
+
+
+@pytest.fixture
+def mirror(store: str, tmp_path: Path) -> Mirror:
+    """A mirror that must not fail, with its run open."""
+    made = Mirror(Tracker(every_steps=2), tmp_path, lambda sentence: pytest.fail(sentence))
+    made.start("run", {"seed": 0}, {"task": "sentiment"}, DATA)
+    return made
+
+
+@pytest.fixture
+def client(store: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=store)
+
+
+def points(client: MlflowClient, run_id: str | None, metric: str) -> list[tuple[int, float, int]]:
+    """A metric's history: step, value, time."""
+    assert run_id is not None
+    return sorted((point.step, point.value, point.timestamp) for point in client.get_metric_history(run_id, metric))
+
+
+@pytest.fixture(scope="module")
+def mirrored(finished: Finished) -> tuple[MlflowClient, Run]:
+    """The finished run as MLflow has it: the only one."""
+    client = MlflowClient(tracking_uri=finished.uri)
+    experiment = client.get_experiment_by_name("llama_experiments")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return client, run
+
+
+def test_a_run_is_told_by_its_parameters(mirrored: tuple[MlflowClient, Run], finished: Finished) -> None:
+    _, run = mirrored
+    config = yaml.safe_load((finished.folder.hydra / "config.yaml").read_text())
+    config["training"]["learning_rate"] = config["model"]["learning_rate"]  # interpolations are resolved
+    assert run.data.params == {key: str(value) for key, value in leaves(config).items()}
+    assert run.data.params["training.learning_rate"] == "0.003"
+    assert run.data.params["tracker.every_steps"] == "4"
+
+
+def test_losses_and_metrics_have_the_epoch_as_their_step(
+    mirrored: tuple[MlflowClient, Run], finished: Finished
+) -> None:
+    client, run = mirrored
+    epochs = finished.epochs
+
+    def journal(value: Any) -> list[tuple[int, float, int]]:
+        return [(epoch["epoch"], value(epoch), epoch["time"]) for epoch in epochs if value(epoch) is not None]
+
+    expected = {
+        "train_loss": journal(lambda epoch: epoch["train_loss"]),
+        "eval_loss": journal(lambda epoch: epoch["eval_loss"]),
+        "accuracy": journal(lambda epoch: epoch["metrics"]["accuracy"]),
+    }
+    assert [step for step, _, _ in expected["eval_loss"]] == [0, 1, 2]
+    assert [step for step, _, _ in expected["train_loss"]] == [1, 2]
+    assert {name: points(client, run.info.run_id, name) for name in expected} == expected
+
+
+def test_every_few_steps_have_a_point(mirrored: tuple[MlflowClient, Run], finished: Finished) -> None:
+    client, run = mirrored
+    steps = [step for step in read_journal(finished.folder.steps) if step["step"] % 4 == 0]
+    assert [step["step"] for step in steps] == [4, 8, 12]
+    for name, values in {
+        "train_step_loss": [step["loss_sum"] / step["count"] for step in steps],
+        "train_step_learning_rate": [step["learning_rate"] for step in steps],
+        "train_step_gradient_norm": [step["gradient_norm"] for step in steps],
+    }.items():
+        told = [(step["step"], value, step["time"]) for step, value in zip(steps, values, strict=True)]
+        assert points(client, run.info.run_id, name) == told
+
+
+def test_the_tags_lead_to_the_run(mirrored: tuple[MlflowClient, Run], finished: Finished, model_folder: Path) -> None:
+    _, run = mirrored
+    git = git_state(ROOT)
+    expected = {
+        "task": "sentiment",
+        "technique": "full",
+        "dataset": "local_sentiment",
+        "model": str(model_folder),
+        "run_folder": str(finished.folder.path),
+        **({"git_commit": git["commit"] + ("+changes" if git["changed"] else "")} if git else {}),
+    }
+    assert {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")} == expected
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
+    assert "mlflow.parentRunId" not in run.data.tags
+    inputs = {dataset.tags[0].value: dataset.dataset for dataset in run.inputs.dataset_inputs}
+    assert {part: dataset.name for part, dataset in inputs.items()} == {
+        "train": "train.csv",
+        "validation": "validation.csv",
+    }
+    assert inputs["train"].digest != inputs["validation"].digest
+
+
+def test_artifacts_are_everything_but_weights(mirrored: tuple[MlflowClient, Run], finished: Finished) -> None:
+    client, run = mirrored
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert names == {"hydra", "report.md", "curves.png", "confusion.png", "epochs.jsonl", "environment.json"}
+    config = {file.path for file in client.list_artifacts(run.info.run_id, "hydra")}
+    assert config == {"hydra/config.yaml", "hydra/overrides.yaml", "hydra/hydra.yaml"}
+    kept = finished.home / "outputs" / "mlflow-artifacts" / run.info.run_id / "artifacts"
+    for name in names - {"hydra"}:
+        assert (kept / name).read_bytes() == (finished.folder.path / name).read_bytes()
+    weights = (finished.folder.model / "model.safetensors").stat().st_size
+    copied = [path for path in (finished.home / "outputs" / "mlflow-artifacts").rglob("*") if path.is_file()]
+    assert not [path for path in copied if path.suffix == ".safetensors" or path.stat().st_size == weights]
+
+
+def test_mirroring_again_adds_no_point(mirror: Mirror, client: MlflowClient) -> None:
+    epochs = [record(0, None, 0.7, {"accuracy": 0.5}), record(1, 0.6, 0.5, {"accuracy": 0.75})]
+    names = ["train_loss", "eval_loss", "accuracy", "train_tokens_per_second", "train_step_loss"]
+    seen = []
+    for _ in range(2):
+        mirror.epoch(epochs[0])
+        for number in (1, 2, 3, 4):
+            mirror.step(step_record(number))
+        mirror.epoch(epochs[1])
+        seen.append({name: points(client, mirror.run_id, name) for name in names})
+    assert seen[0] == seen[1]
+    assert {name: len(found) for name, found in seen[0].items()} == {
+        "train_loss": 1, "eval_loss": 2, "accuracy": 2, "train_tokens_per_second": 1, "train_step_loss": 2,
+    }  # fmt: skip
+
+
+def test_the_speed_is_of_training_alone(mirror: Mirror, client: MlflowClient) -> None:
+    """An epoch's own seconds have its evaluation in them."""
+    for epoch, seconds in ((1, 0.5), (2, 0.25)):
+        for number in (1, 2):
+            mirror.step(step_record(2 * epoch + number, seconds=seconds))
+        mirror.epoch(record(epoch, 0.6, 0.5) | {"seconds": 1000.0})
+    speeds = [(step, value) for step, value, _ in points(client, mirror.run_id, "train_tokens_per_second")]
+    assert speeds == [(1, 200.0), (2, 400.0)]
+
+
+def test_numbers_that_are_none_are_no_failure(mirror: Mirror, client: MlflowClient) -> None:
+    mirror.epoch(record(1, "inf", None, {"perplexity": "nan"}))
+    assert math.isnan(points(client, mirror.run_id, "perplexity")[0][1])
+    assert points(client, mirror.run_id, "train_loss")[0][1] > 1e308
+    assert points(client, mirror.run_id, "eval_loss") == []
+
+
+def test_more_than_mlflow_takes_at_once(store: str, tmp_path: Path, client: MlflowClient) -> None:
+    mirror = Mirror(Tracker(every_steps=1), tmp_path, lambda sentence: pytest.fail(sentence))
+    parameters = {f"setting{number}": "x" * (7_000 if number == 0 else 1) for number in range(205)}
+    mirror.start("run", parameters, {}, DATA)
+    for number in range(1, 401):
+        mirror.step(step_record(number))
+    mirror.epoch(record(1, 0.6, 0.5))
+    assert mirror.run_id is not None
+    kept = client.get_run(mirror.run_id).data.params
+    assert kept == {name: value[:6_000] for name, value in parameters.items()}
+    for name in ("loss", "learning_rate", "gradient_norm"):
+        steps = [step for step, _, _ in points(client, mirror.run_id, f"train_step_{name}")]
+        assert steps == list(range(1, 401))
+    assert len(points(client, mirror.run_id, "eval_loss")) == 1
+
+
+def test_an_id_left_in_the_environment_is_not_taken(
+    store: str, tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow lets it beat the ids it is given."""
+    left = "0123456789abcdef0123456789abcdef"
+    monkeypatch.setenv("MLFLOW_RUN_ID", left)
+    mirror = Mirror(Tracker(), tmp_path, lambda sentence: pytest.fail(sentence))
+    mirror.start("run", {}, {}, DATA)
+    mirror.epoch(record(0, None, 0.7))
+    mirror.finish("FINISHED", [], "")
+    assert mirror.run_id not in (None, left)
+    assert "MLFLOW_RUN_ID" not in os.environ
+    assert client.get_run(str(mirror.run_id)).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("tracker", "output_dir", "shown"),
+    [
+        (Tracker(), "outputs", "python -m llama_experiments ui"),
+        (Tracker(), "my runs", "python -m llama_experiments ui 'output_dir=my runs'"),
+        (Tracker(experiment="mine"), "outputs", "python -m llama_experiments ui tracker.experiment=mine"),
+        (Tracker(uri="sqlite:///a.db"), "x", "python -m llama_experiments ui tracker.uri=sqlite:///a.db"),
+        (Tracker(uri="https://me@server:5000/x"), "outputs", "https://server:5000/x"),
+    ],
+)
+def test_how_the_runs_are_opened(tracker: Tracker, output_dir: str, shown: str) -> None:
+    assert Mirror(tracker, Path(output_dir), lambda _: None).opened_by == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://server:5000/path", "http://server:5000/path"),
+        ("http://me:secret@server:5000/path?x=1", "http://server:5000/path?x=1"),
+        ("http://me@server", "http://server"),
+        ("postgresql://me:secret@server/db", "postgresql://server/db"),
+        ("sqlite:////folder/mlflow.db", "sqlite:////folder/mlflow.db"),
+    ],
+)
+def test_a_uri_without_its_password(uri: str, shown: str) -> None:
+    assert without_password(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"every_steps": 0}, "every_steps must be at least 1"),
+        ({"experiment": " "}, "experiment must be a name"),
+        ({"uri": "http://me:pass1word@server"}, "uri must not hold a password"),
+    ],
+)
+def test_a_trackers_rules(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingError, match=words) as refused:
+        Tracker(**settings)
+    assert "pass1word" not in str(refused.value)
+
+
+def test_the_store_is_in_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Tracker().resolved_uri(Path("outputs")) == f"sqlite:///{tmp_path}/outputs/mlflow.db"
+    assert Tracker(uri="http://server").resolved_uri(Path("outputs")) == "http://server"

@@ -1,0 +1,141 @@
+"""The report: the result first, the best epoch marked, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llama_experiments.runs.folder import RunFolder
+from llama_experiments.runs.report import best_epoch, contents, write_report
+from tests.runs.conftest import Finished
+from tests.runs.made import record, run_command
+
+EPOCHS = [
+    record(0, None, 0.7, {"accuracy": 0.5}),
+    record(1, 0.6, None),
+    record(2, 0.4, 0.375, {"accuracy": 0.75, "exact_match": 1.0}),
+    record(3, 0.2, 0.45, {"accuracy": 0.8}),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A folder whose name has a space."""
+    made = RunFolder(tmp_path / "a run")
+    made.path.mkdir()
+    made.epochs.touch()
+    made.curves.touch()
+    return made
+
+
+def reported(folder: RunFolder, epochs: list[dict[str, Any]], overrides: list[str] | None = None) -> str:
+    write_report(folder, {"device": "CPU, fp32"}, epochs, 2, "example", overrides or [])
+    return folder.report.read_text()
+
+
+def table(report: str) -> list[list[str]]:
+    lines = [line for line in report.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table(folder: RunFolder) -> None:
+    columns, alignment, *rows = table(reported(folder, EPOCHS))
+    assert columns == ["epoch", "training loss", "evaluation loss", "accuracy", "exact match", "seconds"]
+    assert alignment == ["---:"] * 6
+    assert rows == [
+        ["0", "", "0.7000", "0.5000", "", "1.5"],
+        ["1", "0.6000", "", "", "", "1.5"],
+        ["**2**", "**0.4000**", "**0.3750**", "**0.7500**", "**1.0000**", "**1.5**"],
+        ["3", "0.2000", "0.4500", "0.8000", "", "1.5"],
+    ]
+
+
+def test_the_result_comes_first(folder: RunFolder) -> None:
+    lines = reported(folder, EPOCHS).splitlines()
+    assert lines[:3] == [
+        "# a run",
+        "",
+        "The lowest evaluation loss is **0.3750**, accuracy 0.7500, exact match 1.0000, after epoch 2; before any "
+        "update it was 0.7000, accuracy 0.5000.",
+    ]
+    assert (
+        "Losses are nats per example; an epoch's training loss is the mean over it, while the weights move." in lines
+    )
+    assert "- device: CPU, fp32" in lines
+
+
+@pytest.mark.parametrize(
+    ("epochs", "result"),
+    [
+        (EPOCHS[:1], "The lowest evaluation loss is **0.7000**, accuracy 0.5000, after epoch 0: before any update."),
+        (EPOCHS[2:], "The lowest evaluation loss is **0.3750**, accuracy 0.7500, exact match 1.0000, after epoch 2."),
+        ([record(0, None, "inf"), record(1, 0.5, 0.25)],
+         "The lowest evaluation loss is **0.2500**, after epoch 1; before any update it was inf."),
+        ([record(0, None, "nan")], "| epoch | training loss | evaluation loss | seconds |"),
+    ],
+)  # fmt: skip
+def test_other_results(epochs: list[dict[str, Any]], result: str, folder: RunFolder) -> None:
+    assert reported(folder, epochs).splitlines()[2] == result
+
+
+def test_the_best_epoch_is_the_first_lowest_number() -> None:
+    assert best_epoch([record(0, None, "nan"), record(1, 0.5, "-inf"), record(2, 0.4, None)]) is None
+    epochs = [record(0, None, "nan"), record(1, 0.5, 0.3), record(2, 0.4, 0.3)]
+    assert best_epoch(epochs) is epochs[1]
+
+
+def test_only_what_is_there_is_listed(folder: RunFolder) -> None:
+    report = reported(folder, EPOCHS)
+    assert "confusion.png" not in report
+    assert "model/" not in report
+    folder.confusion.touch()
+    folder.model.mkdir()
+    report = reported(folder, EPOCHS)
+    assert "![label against prediction](confusion.png)" in report
+    assert "- [model/](model/): epoch 2's weights, for transformers' from_pretrained" in report
+    assert dict(contents(folder, 2))["confusion.png"] == "label against prediction"
+
+
+def test_a_saved_config_in_any_folder_and_settings_with_spaces(folder: RunFolder) -> None:
+    settings = ["training.epochs=3", "dataset.train=my data.csv"]
+    report = reported(folder, EPOCHS, settings)
+    (told,) = re.findall(r"The settings given were `(.*)`\.", report)
+    assert shlex.split(told) == settings
+    assert "settings given" not in reported(folder, EPOCHS)
+    command = shlex.split(report.splitlines()[-1])
+    assert command == ["python", "-m", "llama_experiments", "--config-path", str(folder.hydra)]
+
+
+def test_the_report_of_a_run(finished: Finished) -> None:
+    report = finished.folder.report.read_text()
+    links = re.findall(r"\]\(([^)]*)\)", report)
+    assert {link.rstrip("/") for link in links} == {path.name for path in finished.folder.path.iterdir()} - {
+        "report.md"
+    }
+    rows = table(report)[2:]
+    assert [row[0].strip("*") for row in rows] == ["0", "1", "2"]
+    best = min(finished.epochs, key=lambda epoch: epoch["eval_loss"])
+    assert [row[0] for row in rows if row[0].startswith("**")] == [f"**{best['epoch']}**"]
+    assert f"the evaluation rows as epoch {max(best['epoch'], 1)} predicted them" in report
+    assert "- device: " in report
+
+
+def test_what_mlflow_shows_needs_nothing_else(folder: RunFolder) -> None:
+    """Its description of a run cannot show a picture or follow a link into the folder."""
+    summary = write_report(folder, {"device": "CPU, fp32"}, EPOCHS, 2, "token", ["seed=1"])
+    assert table(summary) == table(folder.report.read_text())
+    assert "](" not in summary
+    assert summary in folder.report.read_text()
+
+
+def test_the_command_of_a_report_is_the_same_experiment(finished: Finished, tmp_path: Path) -> None:
+    command = shlex.split(finished.folder.report.read_text().splitlines()[-1])
+    assert command[:3] == ["python", "-m", "llama_experiments"]
+    status, composed, _ = run_command(tmp_path, *command[3:], "--cfg", "job")
+    assert status == 0
+    assert yaml.safe_load(composed) == yaml.safe_load((finished.folder.hydra / "config.yaml").read_text())
