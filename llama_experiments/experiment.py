@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llama_experiments.data.sources import PARTS, Dataset
+from llama_experiments.data.sources import Dataset
 from llama_experiments.errors import Mistake, check_settings, offer
 from llama_experiments.models.base import Model
 from llama_experiments.paths import not_writable
@@ -50,10 +50,12 @@ class Experiment:
         Raises:
             UserError: whatever the user can put right.
         """
+        from llama_experiments.data.hygiene import check_rows
         from llama_experiments.data.rows import load_rows
         from llama_experiments.data.tokenized import encode
         from llama_experiments.models.base import cast_parameters, check_length
         from llama_experiments.runs.console import Console
+        from llama_experiments.runs.data_report import data_facts
         from llama_experiments.runs.describe import describe_run, leaves, run_tags
         from llama_experiments.runs.environment import describe_environment
         from llama_experiments.runs.folder import RunFolder
@@ -61,6 +63,7 @@ class Experiment:
         from llama_experiments.runs.record import Record
         from llama_experiments.tasks.task_model import TaskModel
         from llama_experiments.training.device import frozen_dtype, make_accelerator
+        from llama_experiments.training.evaluation import evaluate
         from llama_experiments.training.loop import fit
         from llama_experiments.training.probe import probe_padding
 
@@ -69,11 +72,14 @@ class Experiment:
         with accelerator.main_process_first():  # the others find what the first has kept
             rows = load_rows(self.dataset, self.task)
             task = self.task.bind(rows, self.dataset.labels)
+            rows, hygiene = check_rows({part: task.prepared(rows[part]) for part in rows}, task, self.dataset)
             task = self.technique.adapt_task(task, rows["train"])
-            rows = {part: task.prepared(rows[part]) for part in PARTS}
             loaded = self.model.load(task, self.seed)
             check_length(loaded.model.config.max_position_embeddings, task)
-            examples = {part: encode(rows[part], task, loaded.tokenizer, output_dir / "cache") for part in PARTS}
+            task.adapt_tokenizer(loaded.tokenizer)
+            examples = {part: encode(rows[part], task, loaded.tokenizer, output_dir / "cache") for part in rows}
+        hygiene.add_lengths(task, examples)
+        examples["train"] = task.weighted(examples["train"])
         model = self.technique.adapt_model(loaded.model)
         cast_parameters(model, frozen_dtype(self.model.dtype, accelerator))
         if self.training.gradient_checkpointing:
@@ -81,14 +87,15 @@ class Experiment:
         groups = self.technique.parameter_groups(model)
         environment = describe_environment(accelerator, rows, self.dataset, loaded)
         task_model = TaskModel(model, task)
-        probe_padding(task_model, examples["validation"], accelerator.device)
+        packed = self.training.packs(model.config._attn_implementation)
+        probe_padding(task_model, examples["validation"], accelerator.device, packed)
 
         speaks = accelerator.is_main_process
-        console = Console(self.training.epochs, speaks)
+        console = Console(self.training.epochs, speaks, task.headline)
         mirror = Mirror(self.tracker, output_dir, console.warn)
-        facts = describe_run(self, folder, rows, examples, model, accelerator, names)
+        facts = describe_run(self, folder, rows, examples, model, accelerator, names, data_facts(hygiene))
         with Record(RunFolder(folder), console, mirror, overrides=overrides, writes=speaks) as record:
-            record.start(facts, environment, leaves(config), run_tags(self, folder, environment, names))
+            record.start(facts, environment, leaves(config), run_tags(self, folder, environment, names), hygiene)
             for epoch in fit(
                 task_model,
                 examples["train"],
@@ -98,6 +105,7 @@ class Experiment:
                 seed=self.seed,
                 accelerator=accelerator,
                 on_step=record.step,
+                tokenizer=loaded.tokenizer,
             ):
                 record.epoch(epoch)
                 last = epoch.epoch == self.training.epochs or not groups
@@ -105,6 +113,13 @@ class Experiment:
                     record.keep(epoch, examples["validation"], task)
                     if self.training.save_model != "none" and epoch.epoch > 0:
                         record.keep_model(model, loaded.tokenizer, task.max_length)
+            if "test" in examples:  # seen once, by the weights that the evaluation chose
+                record.restore(model)
+                size = self.training.evaluation_batch_size
+                test = evaluate(
+                    task_model, task, examples["test"], size, accelerator, packed=packed, tokenizer=loaded.tokenizer
+                )
+                record.test(test, examples["test"], task)
             comparable = self.reference is not None and self.reference.dataset == self.dataset.hub_name
             record.finish(task, self.reference if comparable else None)
         assert epoch.evaluation is not None, "the last epoch is always evaluated"

@@ -33,11 +33,13 @@ def read_answers(value: Any) -> Answers | None:
     such object, or texts alone.
     """
     if isinstance(value, Mapping) and isinstance(value.get("text"), list | tuple):
-        texts = list(value["text"])
-        starts = value.get("answer_start")
-        pairs = list(zip(texts, [NOWHERE] * len(texts) if starts is None else starts, strict=False))
-        if len(pairs) != len(texts):
+        texts, starts = value["text"], value.get("answer_start")
+        starts = [NOWHERE] * len(texts) if starts is None else starts
+        if not isinstance(starts, list | tuple) or len(starts) != len(texts):
             return None
+        pairs = list(zip(texts, starts, strict=True))
+    elif value == "":  # an empty field of a CSV
+        return None
     elif isinstance(value, list | tuple | Mapping | str):
         items = [value] if isinstance(value, Mapping | str) else value
         pairs = [
@@ -77,20 +79,30 @@ def answer_columns() -> dict[str, Any]:
     return {"text": datasets.List(datasets.Value("string")), "answer_start": datasets.List(datasets.Value("int64"))}
 
 
+MOVED = "with an answer that was moved to where it stands"
+ABSENT = "with a reference answer, beside others, that does not stand in the context"
+
+
 def located(rows: Rows) -> Rows:
-    """Usable rows with `answers` in SQuAD's columns, their offsets right."""
+    """Usable rows with `answers` in SQuAD's columns, their offsets right; and which were repaired."""
     values = []
-    for context, value in zip(rows.table["context"], rows.table["answers"], strict=True):
+    repaired: dict[str, list[int]] = {}
+    for number, context, value in zip(rows.numbers, rows.table["context"], rows.table["answers"], strict=True):
         answers = read_answers(value)
         assert answers is not None, "why_unusable() comes first"
         right = locate(context, answers)
         values.append({"text": right.texts, "answer_start": right.starts})
+        moves = zip(answers.starts, right.starts, strict=True)
+        if any(before not in (after, NOWHERE) and after != NOWHERE for before, after in moves):
+            repaired.setdefault(MOVED, []).append(int(number))
+        if NOWHERE in right.starts:
+            repaired.setdefault(ABSENT, []).append(int(number))
     table = rows.table.remove_columns("answers").add_column("answers", values, feature=answer_columns())
-    return dataclasses.replace(rows, table=table)
+    return dataclasses.replace(rows, table=table, repaired=repaired)
 
 
 def _start(context: str, text: str, start: int) -> int:
-    if not text:
+    if not text.strip():
         return NOWHERE
     if start >= 0 and context[start : start + len(text)] == text:
         return start

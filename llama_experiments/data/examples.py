@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
@@ -27,14 +28,14 @@ class Examples:
 
     def __init__(self, table: pa.Table, rows: Rows | None = None, beside: Collection[str] = ()) -> None:
         self._rows, self._beside = rows, beside
-        table = table.combine_chunks()
         self.fixed: dict[str, np.ndarray] = {}  # name -> [examples]
         self.ragged: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # name -> flat values, offsets
         for name in table.column_names:
             column = table.column(name)
-            array = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+            # A kept table has one chunk, which stays where it is mapped; several are copied into one.
+            array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
             if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-                self.ragged[name] = (array.values.to_numpy(), array.offsets.to_numpy().astype(np.int64))
+                self.ragged[name] = (array.values.to_numpy(), array.offsets.to_numpy().astype(np.int64, copy=False))
             else:
                 self.fixed[name] = array.to_numpy(zero_copy_only=False)
         self.offsets = self.ragged["input_ids"][1]
@@ -50,10 +51,22 @@ class Examples:
         assert self._rows is not None, "made without rows"
         return self._rows
 
-    def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    @property
+    def weights(self) -> np.ndarray:
+        """[examples] what each counts for in a step's objective: its items, if the task gives it no other weight."""
+        return self.fixed.get("weight", self.counts)
+
+    def with_weights(self, weights: np.ndarray) -> Examples:
+        """The same examples; batches have the column `weight`."""
+        made = copy.copy(self)
+        made.fixed = self.fixed | {"weight": weights}
+        return made
+
+    def batch(self, indices: np.ndarray, packed: bool = False) -> dict[str, torch.Tensor]:
         """Examples side by side: `input_ids` and other lists [batch, length], `lengths` and the rest [batch].
 
         The padding is 0, which may be a real token: what is padding is told by `lengths` and by nothing else.
+        A packed batch has `position_ids` [batch, length] too: the trunk then lays its examples end to end.
         """
         import torch
 
@@ -69,6 +82,8 @@ class Examples:
             batch[name] = torch.from_numpy(padded)
         for name, column in self.fixed.items():
             batch[name] = torch.from_numpy(column[indices])
+        if packed:
+            batch["position_ids"] = torch.arange(length).repeat(len(indices), 1)
         return batch
 
 

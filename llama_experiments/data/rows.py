@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llama_experiments.data.sources import PARTS
 from llama_experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from llama_experiments.data.sources import Dataset
     from llama_experiments.tasks.base import Task
+
+BATCH_ROWS = 2_000
+LISTED = 20  # row numbers that are told of what was left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,19 +30,35 @@ class Rows:
     table: Table
     numbers: np.ndarray  # [rows] 1-based row number in the source
     left_out: dict[str, int]  # reason -> rows
+    left_out_numbers: dict[str, list[int]] = dataclasses.field(default_factory=dict)  # reason -> the first of them
+    repaired: dict[str, list[int]] = dataclasses.field(default_factory=dict)  # what was done -> numbers of the rows
 
     def __len__(self) -> int:
         return len(self.table)
 
+    @functools.cached_property
+    def content_hash(self) -> str:
+        """The hash of the rows' contents, whatever they were read from."""
+        from llama_experiments.data.content import content_hash
+
+        return content_hash(self.table)
+
 
 def load_rows(dataset: Dataset, task: Task) -> dict[str, Rows]:
-    """The rows of every part, checked. The task's label names come from the training rows when not given.
+    """The rows of every part that there is, checked: training, validation, perhaps test.
 
     Raises:
-        UserError: a column is missing, a label is outside the names, nothing usable is left.
+        UserError: a column is missing, nothing usable is left, or nothing can be held out.
     """
-    tables = {part: _task_columns(dataset, part, task) for part in PARTS}
-    return {part: _usable(dataset, part, table, task) for part, table in tables.items()}
+    read = [part for part in dataset.parts if not (part == "validation" and dataset.holds_out)]
+    tables = {part: _task_columns(dataset, part, task) for part in read}  # what is missing is told before the rest
+    parts: dict[str, Rows] = {}
+    for part, table in tables.items():
+        if part == "train" and dataset.holds_out:
+            parts |= _split(dataset, _usable(dataset, part, table, task, np.arange(len(table))), task)
+        else:
+            parts[part] = _usable(dataset, part, table, task, _subset(dataset, part, np.arange(len(table))))
+    return {part: parts[part] for part in dataset.parts}
 
 
 def _task_columns(dataset: Dataset, part: str, task: Task) -> Table:
@@ -48,31 +67,38 @@ def _task_columns(dataset: Dataset, part: str, task: Task) -> Table:
     names = {column: dataset.columns.get(column, column) for column in task.columns}
     for column, name in names.items():
         if name not in table.column_names:
+            squad = "; SQuAD's own JSON: dataset=local_squad" if {"data", "version"} <= {*table.column_names} else ""
             raise UserError(
-                f"dataset.columns.{column}: there is no column '{name}' in {dataset.where(part)}; "
-                f"it has: {', '.join(table.column_names)}"
+                f"dataset.columns.{column}: there is no column '{name}' in {dataset.source(part)}; "
+                f"it has: {', '.join(table.column_names)}{squad}"
             )
     table = table.select_columns(list(dict.fromkeys(names.values())))
     return table.rename_columns({name: column for column, name in names.items() if name != column})
 
 
-def _usable(dataset: Dataset, part: str, table: Table, task: Task) -> Rows:
-    """A seeded subset when one was asked for, without the rows that the task cannot use."""
-    numbers = np.arange(len(table))
+def _subset(dataset: Dataset, part: str, rows: np.ndarray) -> np.ndarray:
+    """A seeded choice of `rows` when one was asked for, in their order."""
     size = dataset.subset_size(part)
-    if size is not None and size < len(table):
-        numbers = np.sort(np.random.default_rng(dataset.subset_seed).permutation(len(table))[:size])
+    if size is None or size >= len(rows):
+        return rows
+    return rows[np.sort(np.random.default_rng(dataset.subset_seed).permutation(len(rows))[:size])]
+
+
+def _usable(dataset: Dataset, part: str, table: Table, task: Task, chosen: np.ndarray) -> Rows:
+    """The chosen rows without those that the task cannot use."""
     left_out: dict[str, int] = {}
-    kept = []
-    for start in range(0, len(numbers), 10_000):
-        chunk = numbers[start : start + 10_000]
-        columns = table[chunk.tolist()] if len(numbers) < len(table) else table[int(chunk[0]) : int(chunk[-1]) + 1]
+    numbers: dict[str, list[int]] = {}
+    kept = np.ones(len(chosen), dtype=bool)
+    for start in range(0, len(chosen), BATCH_ROWS):
+        batch = chosen[start : start + BATCH_ROWS]
+        columns = table[batch] if len(chosen) < len(table) else table[int(batch[0]) : int(batch[-1]) + 1]
         for offset, reason in enumerate(task.reasons_to_leave_out(columns)):
-            if reason is None:
-                kept.append(int(chunk[offset]))
-            else:
+            if reason is not None:
+                kept[start + offset] = False
                 left_out[reason] = left_out.get(reason, 0) + 1
-    if not kept:
+                if left_out[reason] <= LISTED:
+                    numbers.setdefault(reason, []).append(int(batch[offset]) + 1)
+    if not kept.any():
         reasons = ", ".join(f"{count} with {reason}" for reason, count in left_out.items())
         kinds = [
             f"{name} is {feature.dtype}, not text"
@@ -80,10 +106,48 @@ def _usable(dataset: Dataset, part: str, table: Table, task: Task) -> Rows:
             if name == "text" and getattr(feature, "dtype", "string") not in ("string", "large_string")
         ]
         told = "; ".join([reasons, *kinds])
-        raise UserError(f"dataset.{part}: no row of {dataset.where(part)} can be used ({told})")
-    if len(kept) < len(table):
-        table = table.select(kept)
-    return Rows(part, dataset.where(part), table, np.asarray(kept) + 1, left_out)
+        raise UserError(f"dataset.{part}: no row of {dataset.source(part)} can be used ({told})")
+    usable = _without_json(_select(table, chosen[kept]))
+    return Rows(part, dataset.where(part), usable, chosen[kept] + 1, left_out, numbers)
+
+
+def _without_json(table: Table) -> Table:
+    """Columns that held values of several types, now that only texts are left, as texts."""
+    import datasets
+
+    for name, feature in table.features.items():
+        if not isinstance(feature, datasets.Json):
+            continue
+        values = table[name][:]
+        if all(isinstance(value, str) for value in values):
+            table = table.remove_columns(name).add_column(name, values, feature=datasets.Value("string"))
+    return table
+
+
+def _select(table: Table, rows: np.ndarray) -> Table:
+    return table if len(rows) == len(table) else table.select(rows)
+
+
+def _split(dataset: Dataset, rows: Rows, task: Task) -> dict[str, Rows]:
+    """Training rows, and the validation rows that are held out of them; what was left out is told with the former."""
+    from llama_experiments.data.fingerprints import fingerprints
+    from llama_experiments.data.holdout import held_out
+
+    together = "context" if "context" in task.columns else task.columns[0]
+    classes = np.zeros(len(rows), dtype=np.int64)
+    if "label" in task.columns:
+        _, classes = _label_values(rows)
+    try:
+        groups = fingerprints(rows.table, [together])
+        out = held_out(groups, classes, dataset.validation_share, dataset.subset_seed)
+    except UserError as error:
+        raise UserError(f"dataset.validation: {dataset.source('train')}: {error}") from error
+    parts = {}
+    for part, mask in (("train", ~out), ("validation", out)):
+        chosen = _subset(dataset, part, np.flatnonzero(mask))
+        told = (rows.left_out, rows.left_out_numbers) if part == "train" else ({}, {})
+        parts[part] = Rows(part, dataset.where(part), _select(rows.table, chosen), rows.numbers[chosen], *told)
+    return parts
 
 
 def class_names(rows: Rows, given: Sequence[str] | None) -> list[str]:
@@ -92,11 +156,10 @@ def class_names(rows: Rows, given: Sequence[str] | None) -> list[str]:
     Raises:
         UserError: a row has no label, or only one class occurs.
     """
-    labels = [_plain(value) for value in rows.table["label"]]
-    if "" in labels:
-        number = rows.numbers[labels.index("")]
-        raise UserError(f"dataset.{rows.part}: row {number} of {rows.where} has no label")
-    values = list(dict.fromkeys(labels))
+    occurring, index = _label_values(rows)
+    if "" in occurring:
+        raise _no_label(rows, int(np.argmax(index == occurring.index(""))))
+    values = list(dict.fromkeys(occurring))
     if len(values) < 2:
         raise UserError(f"dataset.train: only one class occurs in {rows.where} ('{values[0]}'); two are needed")
     if given is not None:
@@ -104,8 +167,7 @@ def class_names(rows: Rows, given: Sequence[str] | None) -> list[str]:
     feature = rows.table.features["label"]
     if hasattr(feature, "names"):
         return list(feature.names)
-    numeric = all(value.lstrip("-").isdigit() for value in values)
-    return sorted(values, key=int) if numeric else sorted(values)
+    return sorted(values, key=int) if all(_is_integer(value) for value in values) else sorted(values)
 
 
 def class_indices(rows: Rows, names: Sequence[str]) -> list[int]:
@@ -114,24 +176,55 @@ def class_indices(rows: Rows, names: Sequence[str]) -> list[int]:
     Raises:
         UserError: a label outside the names, with its row.
     """
-    index = {name: position for position, name in enumerate(names)}
+    number = {name: position for position, name in enumerate(names)}
     if not any(_is_integer(name) for name in names):
-        index |= {str(position): position for position in range(len(names))}
-    labels = [_plain(value) for value in rows.table["label"]]
-    for number, label in zip(rows.numbers, labels, strict=True):
-        if label not in index:
-            raise UserError(
-                f"dataset.{rows.part}: row {number} of {rows.where} has the label '{label}', which is none of "
-                f"{', '.join(names)}; dataset.labels names the classes"
-            )
-    return [index[label] for label in labels]
+        number |= {str(position): position for position in range(len(names))}
+    occurring, index = _label_values(rows)
+    outside = [position for position, label in enumerate(occurring) if label not in number]
+    if outside:
+        row = int(np.argmax(np.isin(index, outside)))
+        label = occurring[index[row]]
+        if label == "":
+            raise _no_label(rows, row)
+        raise UserError(
+            f"dataset.{rows.part}: row {rows.numbers[row]} of {rows.where} has the label '{_short(label)}', which is "
+            f"none of {', '.join(names)}; dataset.labels names the classes"
+        )
+    found: list[int] = np.array([number[label] for label in occurring])[index].tolist()
+    return found
+
+
+def _label_values(rows: Rows) -> tuple[list[str], np.ndarray]:
+    """The labels that occur, as text, and for each row the position of its own: [rows]."""
+    import pyarrow.compute as pc
+
+    feature = rows.table.features["label"]
+    if isinstance(getattr(feature, "dtype", None), str):
+        column = rows.table.select_columns(["label"]).with_format("arrow")[:].column("label")
+        values = pc.unique(column)
+        return [_plain(value) for value in values.to_pylist()], pc.index_in(column, value_set=values).to_numpy()
+    labels = rows.table["label"][:]  # of several types, or what is no label: lists, groups
+    if any(isinstance(label, list | dict) for label in labels):
+        raise UserError(f"dataset.{rows.part}: the labels of {rows.where} are lists or groups, not text or numbers")
+    number = {name: position for position, name in enumerate(dict.fromkeys(map(_plain, labels)))}
+    return list(number), np.array([number[_plain(label)] for label in labels])
+
+
+def _no_label(rows: Rows, row: int) -> UserError:
+    return UserError(f"dataset.{rows.part}: row {rows.numbers[row]} of {rows.where} has no label")
 
 
 def _plain(value: Any) -> str:
-    """A label as text: 1, 1.0, '1' and ' 1 ' are the same label."""
+    """A label as text: 1, 1.0, '1' and ' 1 ' are the same label; null and NaN are none."""
+    if value is None or value != value:
+        return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return "" if value is None else str(value).strip()
+    return str(value).strip()
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 60 else label[:57] + "..."
 
 
 def _is_integer(name: str) -> bool:

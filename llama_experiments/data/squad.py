@@ -19,11 +19,13 @@ def read_squad(paths: list[Path]) -> Table:
     """Rows `id`, `title`, `context`, `question`, `answers`; no answers where a question has none and should have.
 
     Raises:
-        UserError: not JSON, or not laid out as SQuAD is.
+        UserError: not JSON, not laid out as SQuAD is, or without questions.
     """
     import datasets
 
     rows = [row for path in paths for row in _rows(path)]
+    if not rows:
+        raise UserError(f"{', '.join(path.name for path in paths)}: there are no questions in it")
     words = {name: datasets.Value("string") for name in ("id", "title", "context", "question")}
     return datasets.Dataset.from_list(rows, features=datasets.Features(words | {"answers": answer_columns()}))
 

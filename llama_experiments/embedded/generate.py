@@ -2,9 +2,10 @@
 
     python -m llama_experiments.embedded.generate [--output FOLDER]
 
-`data/` then holds reviews in two and in three classes (TSV), stories (JSON Lines), passages with questions (JSON as
-SQuAD 1.1 has it) and the corpus that the embedded model is pre-trained on, each in a part to train on and a part to
-validate with; `tokenizer/` holds a small tokenizer trained on the corpus, made like Llama 2's. Nothing is copied from
+`data/` then holds reviews in two and in three classes (TSV), stories, openings of stories with how they go on, and
+dialogues (JSON Lines), passages with questions (JSON as SQuAD 1.1 has it) and the corpus that the embedded model is
+pre-trained on, each in a part to train on and a part to validate with; `tokenizer/` holds a small tokenizer trained
+on the corpus, made like Llama 2's. Nothing is copied from
 anywhere: every sentence comes from the templates and words of this package. No text occurs twice, so the corpus has
 nothing that the other files have. All chance comes from the standard library's generator with fixed seeds.
 """
@@ -18,7 +19,9 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from llama_experiments.embedded.dialogues import write_dialogues
 from llama_experiments.embedded.passages import Passage, squad, write_passages
 from llama_experiments.embedded.reviews import LABELS, LABELS_THREE, Review, write_reviews
 from llama_experiments.embedded.stories import write_stories
@@ -27,6 +30,8 @@ HERE = Path(__file__).parent
 PARTS = ("train", "validation")
 REVIEW_ROWS = (2000, 600)
 STORY_ROWS = (880, 110)
+OPENING_ROWS = (240, 40)
+DIALOGUE_ROWS = (300, 50)
 QUESTIONS = (1000, 300)
 
 # The corpus: per part, how many of each. Reviews are the most, since their verdicts are the hardest to learn.
@@ -64,6 +69,11 @@ def write_data(folder: Path) -> list[str]:
     corpora = [corpus(part, seen) for part in PARTS]
     for part, documents in zip(PARTS, corpora, strict=True):
         write_lines(folder / f"corpus.{part}.jsonl", documents)
+    for part, stories, dialogues in zip(PARTS, OPENING_ROWS, DIALOGUE_ROWS, strict=True):
+        told = [opened(story) for story in write_stories(chance("openings", part), stories, seen)]
+        write_objects(folder / f"openings.{part}.jsonl", told)
+        spoken = write_dialogues(chance("dialogues", part), dialogues, seen)
+        write_objects(folder / f"dialogues.{part}.jsonl", [{"messages": messages} for messages in spoken])
     return corpora[0]
 
 
@@ -93,6 +103,12 @@ def asked(rng: random.Random, passage: Passage) -> str:
     return f"Passage: {passage.context}\nQuestion: {question.question}\nAnswer: {question.answer}"
 
 
+def opened(story: str) -> dict[str, str]:
+    """A story's first sentence as the prompt, and how it goes on."""
+    opening, space, rest = story.partition(". ")
+    return {"prompt": f"{opening}.", "completion": f"{space[1:]}{rest}"}
+
+
 def chance(*name: str) -> random.Random:
     """A generator of its own for each file, so that a change to one leaves the others as they were."""
     return random.Random(" ".join(name))
@@ -109,7 +125,12 @@ def write_table(path: Path, reviews: Iterable[Review]) -> None:
 
 def write_lines(path: Path, texts: Iterable[str]) -> None:
     """JSON Lines, a text each."""
-    write(path, "".join(json.dumps({"text": text}) + "\n" for text in texts))
+    write_objects(path, [{"text": text} for text in texts])
+
+
+def write_objects(path: Path, objects: Iterable[dict[str, Any]]) -> None:
+    """JSON Lines."""
+    write(path, "".join(json.dumps(one) + "\n" for one in objects))
 
 
 def write(path: Path, content: str) -> None:

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llama_experiments.errors import UserError
@@ -153,6 +154,36 @@ def make_savable(model: PreTrainedModel) -> None:
 
 def _ids(setting: int | list[int] | None) -> set[int]:
     return set() if setting is None else {setting} if isinstance(setting, int) else set(setting)
+
+
+def save_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Save the model with its config for plain transformers, which then reads every tensor as it was.
+
+    It reads all of them in the type that the config names, and `save_pretrained` names the first tensor's: beside
+    frozen tensors in bf16 those that were trained would be rounded.
+    """
+    import torch
+
+    # Under the model's own names, not the checkpoint's, where transformers finds no trunk for some heads.
+    model.save_pretrained(folder, save_original_format=False)
+    if len({parameter.dtype for parameter in model.parameters()}) > 1:
+        model.config.dtype = torch.float32
+        model.config.save_pretrained(folder)
+
+
+def load_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Put the weights that `save_pretrained` wrote into `folder` back into the same model."""
+    import torch
+    from safetensors import safe_open
+
+    from llama_experiments.models.checkpoint_files import weight_files
+
+    own = model.state_dict()  # the parameters themselves
+    with torch.no_grad():
+        for file in weight_files(folder):
+            with safe_open(file, framework="pt") as saved:
+                for name in saved.keys():  # noqa: SIM118
+                    own[name].copy_(saved.get_tensor(name))
 
 
 @contextlib.contextmanager

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
+import textwrap
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
+from llama_experiments.tasks.base import Sample
 from llama_experiments.training.loop import Step
 
 BAR = "{desc} {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
+LONGEST_PROMPT = 200  # characters shown of it
 SMOOTHING = 0.05  # of the bar's loss: the weight of the newest step
 
 
 class Console:
     """Writes to stdout; silent on all processes but the first. Warnings go to stderr."""
 
-    def __init__(self, epochs: int, speaks: bool = True) -> None:
-        self._epochs, self._speaks = epochs, speaks
+    def __init__(self, epochs: int, speaks: bool = True, headline: Collection[str] | None = None) -> None:
+        """`headline` are the metrics that are told, where that is not all."""
+        self._epochs, self._speaks, self._headline = epochs, speaks, headline
         self._bar: tqdm[Any] | None = None
         self._bar_epoch = 0
         self._loss = 0.0
@@ -78,8 +83,18 @@ class Console:
         )
         if record["eval_loss"] is not None:
             parts.append(f"evaluation loss {number(record['eval_loss'])}")
-        parts += [f"{words(name)} {number(value, 3)}" for name, value in record["metrics"].items()]
-        self.line("  ".join(parts))
+        self.line("  ".join([*parts, *self._metrics(record)]))
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        """What the model wrote, a paragraph each: the prompt in guillemets, then its continuation."""
+        for sample in samples:
+            self.line(textwrap.fill(told(sample), 100, initial_indent="    ", subsequent_indent="    "))
+
+    def test(self, record: dict[str, Any]) -> None:
+        """`Test, by epoch 2's weights  test loss 0.4321  accuracy 0.812`."""
+        self.close()
+        parts = [f"Test, by epoch {record['epoch']}'s weights", f"test loss {number(record['test_loss'])}"]
+        self.line("  ".join([*parts, *self._metrics(record)]))
 
     def close(self) -> None:
         """Take the bar away, so that what is said next has a line of its own."""
@@ -87,13 +102,30 @@ class Console:
             self._bar.close()
             self._bar = None
 
+    def _metrics(self, record: dict[str, Any]) -> list[str]:
+        told = chosen(record["metrics"], self._headline)
+        return [f"{words(name)} {number(value, 3)}" for name, value in told.items()]
+
     def _numbered(self, epoch: int) -> str:
         return f"Epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}"
 
 
+def told(sample: Sample) -> str:
+    """A sample in one line: «the prompt» and how it went on."""
+    prompt, continuation = (" ".join(text.split()) for text in (sample.prompt, sample.continuation))
+    if len(prompt) > LONGEST_PROMPT:  # its end is what is gone on from
+        prompt = f"…{prompt[-LONGEST_PROMPT:]}"
+    return f"«{prompt}» {continuation or '(nothing)'}"
+
+
 def words(name: str) -> str:
     """A metric's name for people."""
-    return name.replace("_", " ")
+    return " ".join({"f1": "F1", "auc": "AUC"}.get(word, word) for word in name.split("_"))
+
+
+def chosen(metrics: dict[str, Any], headline: Collection[str] | None) -> dict[str, Any]:
+    """The metrics that are told first: those of the headline, or all."""
+    return {name: value for name, value in metrics.items() if headline is None or name in headline}
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -27,10 +27,12 @@ def describe_run(
     model: PreTrainedModel,
     accelerator: Accelerator,
     names: Mapping[str, str],
+    data: Mapping[str, str],
 ) -> dict[str, str]:
     """The header: what runs on what, how much of it moves, for how long, and where the outputs go.
 
-    `names` are the groups' choices; a replayed config has none, and the classes' own names stand in.
+    `names` are the groups' choices; a replayed config has none, and the classes' own names stand in. `data` is what
+    the hygiene report says.
     """
     training = experiment.training
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -48,6 +50,8 @@ def describe_run(
         "model": f"{_model_name(experiment)}: {trained:,} of {total:,} parameters trained ({trained / total:.1%})",
         "training": _describe_rows(rows["train"], examples["train"]),
         "evaluation": _describe_rows(rows["validation"], examples["validation"]),
+        **{part: _describe_rows(rows[part], examples[part]) for part in ("test",) if part in rows},
+        **data,
         "steps": f"{an_epoch * training.epochs:,}: {training.epochs} epochs of {an_epoch:,}, {batch}, {rate}",
         "device": f"{device}, {arithmetic(accelerator)}{processes}",
         "outputs": show(folder),

@@ -16,7 +16,6 @@ from accelerate import Accelerator
 
 from llama_experiments.data.rows import Rows
 from llama_experiments.data.sources import Dataset
-from llama_experiments.data.tokenized import content_hash
 from llama_experiments.models.base import Loaded
 from llama_experiments.training.device import arithmetic
 
@@ -50,7 +49,7 @@ def describe_environment(
                 "files": [str(path.resolve()) for path in dataset.files(part)],
                 "rows": len(part_rows),
                 "left_out": part_rows.left_out,
-                "hash": content_hash(part_rows),
+                "hash": part_rows.content_hash,
             }
             for part, part_rows in rows.items()
         },

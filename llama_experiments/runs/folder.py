@@ -35,12 +35,26 @@ class RunFolder:
         return self.path / "steps.jsonl"
 
     @property
+    def samples(self) -> Path:
+        """What the model wrote after each evaluation: one JSON object a continuation."""
+        return self.path / "samples.jsonl"
+
+    @property
     def environment(self) -> Path:
         return self.path / "environment.json"
 
     @property
     def predictions(self) -> Path:
         return self.path / "predictions.parquet"
+
+    @property
+    def test(self) -> Path:
+        """Loss and metrics of the test part, where there is one."""
+        return self.path / "test.json"
+
+    @property
+    def test_predictions(self) -> Path:
+        return self.path / "test_predictions.parquet"
 
     @property
     def model(self) -> Path:
@@ -53,6 +67,15 @@ class RunFolder:
     @property
     def confusion(self) -> Path:
         return self.path / "confusion.png"
+
+    @property
+    def hygiene(self) -> Path:
+        """What was found in the rows before the first step."""
+        return self.path / "hygiene.json"
+
+    @property
+    def lengths(self) -> Path:
+        return self.path / "lengths.png"
 
     @property
     def report(self) -> Path:

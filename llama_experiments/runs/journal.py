@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -9,7 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from llama_experiments.files import write_text
 from llama_experiments.runs.folder import RunFolder
+from llama_experiments.tasks.base import Sample
+from llama_experiments.training.evaluation import Evaluation
 from llama_experiments.training.loop import Epoch, Step
 
 
@@ -17,6 +21,8 @@ class Journal:
     """Appends epochs and steps to a run's folder. An epoch is synced to the disk together with its steps."""
 
     def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._samples = folder.samples
         self._steps = folder.steps.open("a", encoding="utf-8")
         self._epochs = folder.epochs.open("a", encoding="utf-8")
 
@@ -51,9 +57,32 @@ class Journal:
             "seconds": round(epoch.seconds, 3),
             "time": _now(),
         }
+        # Before the epoch: whoever reads of an epoch finds its samples.
+        if evaluation and evaluation.samples:
+            self._append_samples(epoch.epoch, evaluation.samples)
         _append(self._epochs, record)
         for file in (self._steps, self._epochs):
             os.fsync(file.fileno())
+        return record
+
+    def _append_samples(self, epoch: int, samples: list[Sample]) -> None:
+        """A file of their own, which a task that writes nothing does not have."""
+        with self._samples.open("a", encoding="utf-8") as file:
+            for sample in samples:
+                _append(file, {"epoch": epoch, **dataclasses.asdict(sample)})
+            os.fsync(file.fileno())
+
+    def test(self, epoch: int, evaluation: Evaluation) -> dict[str, Any]:
+        """Record the evaluation of the test part, by the weights of `epoch`; returns the record."""
+        record = {
+            "epoch": epoch,
+            "test_loss": evaluation.loss,
+            "count": evaluation.count,
+            "metrics": evaluation.metrics,
+            "time": _now(),
+        }
+        finite = {key: _number(value) for key, value in record.items()}
+        write_text(self._folder.test, json.dumps(finite, indent=2, allow_nan=False) + "\n")
         return record
 
     def close(self) -> None:
@@ -63,7 +92,7 @@ class Journal:
 
 
 def read_journal(file: Path) -> list[dict[str, Any]]:
-    """The records of `epochs.jsonl` or `steps.jsonl`; a torn last line, of a run that was killed, is not one."""
+    """The records of one of a run's `.jsonl` files; a torn last line, of a run that was killed, is not one."""
     lines = file.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1] if line]
 

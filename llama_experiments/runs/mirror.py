@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ MLFLOW_SETTINGS = {
     "ALEMBIC_LOG_LEVEL": "ERROR",
 }
 LONGEST_PARAMETER = 6_000  # characters that MLflow keeps
+LONGEST_KEY = 250  # of a metric's name, too
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,12 +124,25 @@ class Mirror:
             ):
                 points.append(_Point(key, value, step["step"], step["time"]))
         self._steps, self._tokens, self._seconds = [], 0, 0.0
+        self._log(points)
+
+    def test(self, record: dict[str, Any]) -> None:
+        """Write the test part's loss and metrics, with the epoch whose weights they are as the step."""
+        values = {"loss": record["test_loss"], **record["metrics"]}
+        self._log([_Point(f"test_{key}", value, record["epoch"], record["time"]) for key, value in values.items()])
+
+    def _log(self, points: list[_Point]) -> None:
         with self._forgiven():
             from mlflow.entities import Metric
 
-            metrics = [Metric(p.key, float(p.value), p.time, p.step) for p in points if p.value is not None]
+            metrics = [Metric(_key(p.key), float(p.value), p.time, p.step) for p in points if p.value is not None]
             for start in range(0, len(metrics), 1000):  # MLflow takes a thousand at once
                 self._connected().log_batch(self.run_id, metrics=metrics[start : start + 1000])
+
+    def samples(self, epoch: int, text: str) -> None:
+        """Show as text what the model wrote after an epoch."""
+        with self._forgiven():
+            self._connected().log_text(self.run_id, text, f"samples/epoch_{epoch:04}.txt")
 
     def finish(self, status: str, artifacts: list[Path], note: str) -> None:
         """Close the run: FINISHED, FAILED or KILLED. Weights are never copied: the tag `run_folder` leads to them."""
@@ -168,6 +183,11 @@ class _Point:
     value: Any
     step: int
     time: int
+
+
+def _key(name: str) -> str:
+    """A metric's name as MLflow takes it: in the name of a class anything may stand."""
+    return re.sub(r"[^\w.: -]", "_", name)[:LONGEST_KEY]
 
 
 def connect(uri: str) -> MlflowClient:

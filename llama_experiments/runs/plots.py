@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
+from llama_experiments.data.hygiene import Lengths
 from llama_experiments.files import replaced
 
 TRAIN, EVALUATION, INK = "#b4552d", "#1f5a8a", "#333333"
 LONG_RANGE = 100.0  # highest over lowest loss from which on a linear axis shows only the highest
+PART_NAMES = {"train": "training", "validation": "evaluation"}
 LONGEST_NAME = 28  # characters of a class's name
 
 
@@ -88,6 +90,42 @@ def plot_confusion(labels: list[str], predictions: list[str], names: list[str], 
     right = int(np.trace(counts))
     axes.set_title(f"{right:,} of {len(labels):,} right ({right / max(len(labels), 1):.1%})", fontsize=11, color=INK)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the label's rows", format=PercentFormatter(1.0))
+    _save(figure, file)
+
+
+def plot_lengths(parts: dict[str, Lengths], max_length: int, file: Path) -> None:
+    """How many rows of each part have how many tokens, before they are cut, with the length at which they are."""
+    figure = Figure(figsize=(7.2, 3.8), dpi=130, layout="constrained")
+    axes: Axes = figure.subplots()
+    edges = np.array(next(iter(parts.values())).histogram["edges"], dtype=float)
+    width, tail = edges[1], edges[-2]
+    last = f" (the last bar: {tail:,.0f} and more)" if edges[-1] - tail > width else ""
+    edges[-1] = tail + width
+    for name, color, style in zip(parts, (TRAIN, EVALUATION, INK), ("-", "--", ":"), strict=False):
+        rows = np.array(parts[name].histogram["rows"], dtype=float)
+        label = f"{PART_NAMES.get(name, name)} (median {parts[name].median:,}, longest {parts[name].longest:,})"
+        axes.stairs(rows / rows.sum(), edges, label=label, color=color, linestyle=style, linewidth=1.6)
+        axes.stairs(rows / rows.sum(), edges, fill=True, color=color, alpha=0.18)
+    if max_length <= edges[-1] * 1.2:
+        axes.axvline(max_length, color=INK, linewidth=1)
+        right = max_length > edges[-1] / 2
+        axes.annotate(
+            f"max_length {max_length:,}",
+            (max_length, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4 if right else 4, -4),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            color=INK,
+        )
+    axes.set(xlabel=f"tokens of a row, before it is cut{last}", ylabel="share of the rows")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.08)  # room for what is written beside the line
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=2, fontsize=9, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0.2)
     _save(figure, file)
 
 

@@ -26,6 +26,25 @@ class Output:
     loss: torch.Tensor  # [] in nats, a sum over `count` items
     count: int  # examples, spans or tokens
     predictions: dict[str, torch.Tensor]  # each [batch, ...]; `loss` [batch] is always there
+    # [] what is minimised, where that is not the loss: a sum, too, of which a step takes the mean over the examples'
+    # weights. The loss stays as it is, so that reported losses can be compared.
+    objective: torch.Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A continuation that the model wrote, for people."""
+
+    prompt: str
+    continuation: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What a model wrote after an evaluation."""
+
+    predictions: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # each [examples], for the score
+    samples: list[Sample] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,16 +52,31 @@ class Task:
     """The base of all tasks. A subclass is one module and its YAML file."""
 
     name: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]]  # what it reads of a row
     item: ClassVar[str]  # what its loss is a mean over, in words
     head: ClassVar[tuple[str, ...]]  # prefixes of the parameters above the trunk
     head_may_be_fresh: ClassVar[bool] = True  # whether a checkpoint need not have the head
     beside: ClassVar[tuple[str, ...]] = ()  # columns of the examples that only scoring needs
+    headline: ClassVar[tuple[str, ...] | None] = None  # the metrics told after an epoch, where not all are
 
     max_length: int = 256  # tokens; longer rows are cut or windowed
 
     def __post_init__(self) -> None:
         check_settings(("max_length", self.max_length >= 2, f"must be at least 2 tokens, not {self.max_length}"))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it reads of a row."""
+        raise NotImplementedError
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """The columns by which two rows are the same."""
+        return self.columns
+
+    @property
+    def passages(self) -> tuple[str, ...]:
+        """The columns whose texts should not be, nor nearly be, on both sides of training and evaluation."""
+        return self.content
 
     def bind(self, rows: dict[str, Rows], labels: list[str] | None) -> Task:
         """This task, knowing what only the rows can tell, such as the names of the classes."""
@@ -54,7 +88,7 @@ class Task:
 
     def reasons_to_leave_out(self, columns: dict[str, list[Any]]) -> list[str | None]:
         """For each row why it cannot be used, or None."""
-        return [None if isinstance(text, str) and text.strip() else "an empty text" for text in columns["text"]]
+        return [why_no_text(text) for text in columns["text"]]
 
     def model_class(self) -> type[PreTrainedModel]:
         """transformers' class with this task's head."""
@@ -68,6 +102,9 @@ class Task:
         """What the model's config must know of this task."""
         return {}
 
+    def adapt_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Let the tokenizer know what whoever loads the saved model has to know."""
+
     def encoding_settings(self) -> dict[str, Any]:
         """All that `encode` depends on beside rows and tokenizer: the key under which its result is kept."""
         return {"task": type(self).__name__, "max_length": self.max_length}
@@ -78,9 +115,37 @@ class Task:
         """Rows as columns of examples: `input_ids`, `row`, `count` and the task's own."""
         raise NotImplementedError
 
+    def weighted(self, train: Examples) -> Examples:
+        """The training examples, with their weights in the objective where these are not their counts."""
+        return train
+
+    def class_sizes(self, rows: Rows) -> dict[str, int]:
+        """How many rows each class has, by its name; empty where there are no classes."""
+        return {}
+
+    def row_tokens(self, examples: Examples) -> np.ndarray:
+        """[rows] tokens of each row before it is cut; 0 for a row that gives no example."""
+        import numpy as np
+
+        row = examples.fixed["row"]
+        # Windows share one token.
+        shared = np.bincount(row, weights=examples.lengths - 1, minlength=len(examples.rows)).astype(np.int64)
+        return shared + (np.bincount(row, minlength=len(examples.rows)) > 0)
+
+    def length_findings(self, examples: Examples) -> dict[str, np.ndarray]:
+        """What `max_length` does to rows, in words, and to which of them: [rows] of bool."""
+        import numpy as np
+
+        windows = np.bincount(examples.fixed["row"], minlength=len(examples.rows))
+        return {"cut into windows": windows > 1, "too short to learn from": windows == 0}
+
     def output(self, model: PreTrainedModel, batch: Batch) -> Output:
         """Loss and predictions of a right-padded batch; no number may depend on the padding."""
         raise NotImplementedError
+
+    def write(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: Examples) -> Written:
+        """What the model writes after an evaluation: to be scored, or to be looked at. A function of its weights."""
+        return Written()
 
     def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
         """Metrics over all predictions of an evaluation, each [examples, ...]."""
@@ -95,12 +160,24 @@ class Task:
         }
 
 
+def why_no_text(value: Any) -> str | None:
+    """Why a value cannot be used as a text, or None."""
+    if isinstance(value, str) and value.strip():
+        return None
+    return "an empty text" if value is None or value != value or isinstance(value, str) else "a value that is no text"
+
+
 def tokenize(texts: list[str], tokenizer: PreTrainedTokenizerFast, max_length: int | None) -> list[list[int]]:
     """Texts as token ids, with the tokenizer's own special tokens, cut to `max_length` when given."""
-    backend = tokenizer.backend_tokenizer
-    if max_length is not None:
-        backend.enable_truncation(max_length)
-    try:
-        return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
-    finally:
-        backend.no_truncation()
+    whole = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(texts)]
+    return whole if max_length is None else cut(whole, tokenizer, max_length)
+
+
+def cut(rows: list[list[int]], tokenizer: PreTrainedTokenizerFast, max_length: int) -> list[list[int]]:
+    """Rows of tokens cut to `max_length`, with the special tokens at their ends, as the tokenizer itself would.
+
+    It would cut in half the speed, since it keeps what is cut off.
+    """
+    mask = tokenizer.backend_tokenizer.encode("a").special_tokens_mask
+    tail = mask[::-1].index(0) if 0 in mask else 0  # special tokens after a text
+    return [ids if len(ids) <= max_length else ids[: max_length - tail] + ids[len(ids) - tail :] for ids in rows]

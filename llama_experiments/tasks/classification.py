@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import numpy as np
 
 from llama_experiments.data.rows import Rows, class_indices, class_names
-from llama_experiments.errors import check_settings
-from llama_experiments.tasks.base import Output, Task, tokenize
+from llama_experiments.errors import UserError, check_settings, offer
+from llama_experiments.tasks.base import Output, Task, cut, tokenize
+from llama_experiments.tasks.class_metrics import (
+    auc,
+    balanced_weights,
+    calibration_error,
+    confusion,
+    macro_f1,
+    precision_and_recall,
+)
+from llama_experiments.tasks.trunk import hidden_states
 
 if TYPE_CHECKING:
-    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from llama_experiments.data.examples import Batch, Examples
@@ -18,19 +29,37 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SequenceClassification(Task):
-    """`LlamaForSequenceClassification` on the columns `text` and `label`."""
+    """`LlamaForSequenceClassification` on the columns `text` and `label`.
+
+    Class weights are for skewed data. A step then minimises the weighted mean of its examples' losses, the sum of
+    weight x loss over the sum of the weights of all its examples, whatever its passes and devices are. They enter
+    nothing else: the losses reported for training and evaluation stay plain means over the examples, so that runs
+    with and without weights can be compared.
+    """
 
     name: ClassVar[str] = "sequence classification"
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     item: ClassVar[str] = "example"
+    headline: ClassVar[tuple[str, ...] | None] = ("accuracy", "macro_f1")
     head: ClassVar[tuple[str, ...]] = ("score.",)
 
     labels: list[str] | None = None  # names of the classes; null takes the data set's
+    # name of a class -> its weight in what is minimised, 1 where none is given; balanced: each class the same in all
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         several = self.labels is None or len(set(self.labels)) == len(self.labels) >= 2
-        check_settings(("labels", several, "must be null or two or more different names"))
+        given = self.class_weights.values() if isinstance(self.class_weights, dict) else []
+        positive = all(0 < weight < math.inf for weight in given)
+        check_settings(
+            ("labels", several, "must be null or two or more different names"),
+            ("class_weights", positive, "must be positive numbers"),
+        )
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        return ("text",)
 
     @property
     def names(self) -> list[str]:
@@ -39,7 +68,11 @@ class SequenceClassification(Task):
         return self.labels
 
     def bind(self, rows: dict[str, Rows], labels: list[str] | None) -> SequenceClassification:
-        return dataclasses.replace(self, labels=class_names(rows["train"], self.labels or labels))
+        names = class_names(rows["train"], self.labels or labels)
+        for name in self.class_weights if isinstance(self.class_weights, dict) else ():
+            if name not in names:
+                raise UserError(f"task.class_weights.{name}: there is no such class; {offer(name, names, 'classes')}")
+        return dataclasses.replace(self, labels=names)
 
     def prepared(self, rows: Rows) -> Rows:
         import datasets
@@ -65,38 +98,61 @@ class SequenceClassification(Task):
         self, columns: dict[str, list[Any]], first_row: int, tokenizer: PreTrainedTokenizerFast
     ) -> dict[str, Any]:
         rows = len(columns["text"])
+        whole = tokenize(columns["text"], tokenizer, None)
         return {
-            "input_ids": tokenize(columns["text"], tokenizer, self.max_length),
+            "input_ids": cut(whole, tokenizer, self.max_length),
+            "tokens": [len(ids) for ids in whole],
             "label": columns["label"],
             "row": list(range(first_row, first_row + rows)),
             "count": [1] * rows,
         }
 
+    def weighted(self, train: Examples) -> Examples:
+        labels = train.fixed["label"]
+        if self.class_weights is None:
+            return train
+        if self.class_weights == "balanced":
+            return train.with_weights(balanced_weights(labels, len(self.names))[labels])
+        return train.with_weights(np.array([self.class_weights.get(name, 1.0) for name in self.names])[labels])
+
+    def class_sizes(self, rows: Rows) -> dict[str, int]:
+        sizes = np.bincount(np.asarray(rows.table["label"][:]), minlength=len(self.names))
+        return dict(zip(self.names, sizes.tolist(), strict=True))
+
+    def row_tokens(self, examples: Examples) -> np.ndarray:
+        return examples.fixed["tokens"]
+
+    def length_findings(self, examples: Examples) -> dict[str, np.ndarray]:
+        return {"cut off": examples.fixed["tokens"] > examples.lengths}
+
     def output(self, model: PreTrainedModel, batch: Batch) -> Output:
-        import torch
         from torch.nn.functional import cross_entropy
 
-        # No attention mask: attention is causal and the padding comes after, so no real position sees it.
-        hidden = model.model(
-            input_ids=batch["input_ids"], use_cache=False
-        ).last_hidden_state  # [batch, length, hidden]
+        hidden = hidden_states(model.model, batch)  # [batch, length, hidden]
         last = batch["lengths"] - 1
-        pooled = hidden[torch.arange(len(last), device=hidden.device), last]  # [batch, hidden]
+        pooled = hidden.take_along_dim(last[:, None, None], dim=1)[:, 0]  # [batch, hidden]
         logits = model.score(pooled).float()  # [batch, classes]
         losses = cross_entropy(logits, batch["label"], reduction="none")
         predictions = {"logits": logits.detach(), "label": batch["label"], "loss": losses.detach()}
-        return Output(losses.sum(), len(losses), predictions)
+        objective = (losses * batch["weight"].to(losses.dtype)).sum() if "weight" in batch else None
+        return Output(losses.sum(), len(losses), predictions, objective)
 
     def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
-        predicted = predictions["logits"].argmax(axis=-1)
-        return {"accuracy": float((predicted == predictions["label"]).mean())}
+        """Accuracy, macro F1, calibration error, AUC of two classes; precision and recall of each, by its name."""
+        labels, probabilities = predictions["label"], _probabilities(predictions["logits"])
+        predicted = probabilities.argmax(axis=-1)
+        right = predicted == labels
+        counts = confusion(labels, predicted, len(self.names))
+        metrics = {"accuracy": float(right.mean()), "macro_f1": macro_f1(counts)}
+        area = auc(labels, probabilities[:, 1]) if len(self.names) == 2 else None
+        metrics |= {"auc": area} if area is not None else {}
+        metrics["calibration_error"] = calibration_error(probabilities.max(axis=-1), right)
+        for name, precision, recall in zip(self.names, *precision_and_recall(counts), strict=True):
+            metrics |= {f"precision_{name}": float(precision), f"recall_{name}": float(recall)}
+        return metrics
 
     def prediction_table(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, Any]:
-        import numpy as np
-
-        logits = predictions["logits"].astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)  # [examples, classes]
+        probabilities = _probabilities(predictions["logits"])
         predicted = probabilities.argmax(axis=-1)
         names = np.asarray(self.names)
         return super().prediction_table(predictions, examples) | {
@@ -105,3 +161,9 @@ class SequenceClassification(Task):
             "probability": probabilities[np.arange(len(predicted)), predicted],
             **{f"probability_{name}": probabilities[:, index] for index, name in enumerate(self.names)},
         }
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    """The softmax in fp64, [examples, classes]."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))

@@ -11,6 +11,7 @@ from llama_experiments.errors import check_settings
 from llama_experiments.tasks.base import Output, Task
 from llama_experiments.tasks.spans import NOTHING, Window, best_spans, spans_of_rows, windows
 from llama_experiments.tasks.squad_metrics import exact_match, f1
+from llama_experiments.tasks.trunk import hidden_states
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,14 @@ class QuestionAnswering(Task):
             ("n_best", self.n_best >= 1, "must be at least 1"),
             ("null_threshold", math.isfinite(self.null_threshold), "must be a number"),
         )
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        return ("question", "context")
+
+    @property
+    def passages(self) -> tuple[str, ...]:
+        return ("context",)
 
     def reasons_to_leave_out(self, columns: dict[str, list[Any]]) -> list[str | None]:
         return [
@@ -95,10 +104,34 @@ class QuestionAnswering(Task):
         names = [field.name for field in dataclasses.fields(Window)]
         return {name: [getattr(window, name) for window in encoded] for name in names}
 
+    def row_tokens(self, examples: Examples) -> np.ndarray:
+        import numpy as np
+
+        row, first = examples.fixed["row"], examples.fixed["first"]
+        room = self.max_length - first - 1  # of a window, for the context
+        step = room - np.minimum(self.stride, room - 1)  # from a window to the next
+        before = np.arange(len(row)) - np.searchsorted(row, row)  # windows of the same row; rows are in order
+        tokens = np.zeros(len(examples.rows), dtype=np.int64)
+        tokens[row] = examples.lengths + before * step  # the last window of a row is the one that stays
+        return tokens
+
+    def length_findings(self, examples: Examples) -> dict[str, np.ndarray]:
+        import numpy as np
+
+        row = examples.fixed["row"]
+        held = examples.fixed["end"] < examples.lengths - 1  # [windows] whether one holds an answer whole
+        windows, holding = (np.bincount(row[which], minlength=len(examples.rows)) for which in (held >= 0, held))
+        answered = np.array([len(answers["text"]) > 0 for answers in examples.rows.table["answers"]])
+        return {
+            "cut into windows": windows > 1,
+            "with an answer that no window holds whole": answered & (windows > 0) & (holding == 0),
+            "with a question that leaves no room for the context": windows == 0,
+        }
+
     def output(self, model: PreTrainedModel, batch: Batch) -> Output:
         import torch
 
-        hidden = model.transformer(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+        hidden = hidden_states(model.transformer, batch)  # [batch, length, hidden]
         logits = model.qa_outputs(hidden).float()  # [batch, length, 2]
         real = torch.arange(logits.shape[1], device=logits.device) < batch["lengths"][:, None]  # [batch, length]
         log_probabilities = logits.masked_fill(~real[:, :, None], -torch.inf).log_softmax(dim=1)
@@ -107,8 +140,9 @@ class QuestionAnswering(Task):
         losses = -(start.gather(1, labels[0][:, None]) + end.gather(1, labels[1][:, None]))[:, 0] / 2
         predictions = {"loss": losses.detach()}
         if not model.training:
+            edges = (batch["may_start"], batch["may_end"])
             null = batch["lengths"] - 1
-            predictions |= best_spans(start, end, batch["first"], null, self.max_answer_tokens, self.n_best)
+            predictions |= best_spans(start, end, *edges, null, self.max_answer_tokens, self.n_best)
         return Output(losses.sum(), len(losses), predictions)
 
     def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
@@ -166,10 +200,13 @@ def best_threshold(table: dict[str, Any]) -> tuple[float, float]:
     )
     silent = np.array([not known for known in table["references"]], dtype=float)
     order = np.argsort(table["null_margin"], kind="stable")
+    margins = np.asarray(table["null_margin"])[order]
     # With the threshold at the margin of the k-th question the first k are answered, the others are not.
     gained = np.concatenate([[0.0], np.cumsum((answered - silent)[order])])
+    # Equal margins fall on the same side of any threshold.
+    gained[1:-1][margins[1:] == margins[:-1]] = -np.inf
     best = int(gained.argmax())
-    threshold = float(table["null_margin"][order[best - 1]]) if best else float(table["null_margin"][order[0]]) - 1.0
+    threshold = float(margins[best - 1]) if best else float(margins[0]) - 1.0
     return float(silent.sum() + gained[best]) / len(silent), threshold
 
 

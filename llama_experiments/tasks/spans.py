@@ -23,6 +23,8 @@ class Window:
     input_ids: list[int]  # question, context, end of text
     char_start: list[int]  # for each token its place in the context; 0 outside of it
     char_end: list[int]
+    may_start: list[int]  # 1 for each token at which an answer may start; 0 outside of the context
+    may_end: list[int]
     first: int  # the context's first token; its last is the one before the last
     start: int  # the answer's first and last token; both the last token where the window does not hold it all
     end: int
@@ -50,15 +52,16 @@ def windows(
     end_id = tokenizer.eos_token_id
     if end_id is None:
         end_id = backend.encode("\n", add_special_tokens=False).ids[-1]
-    if question_ids[-1] == end_id:  # some tokenizers end every text
+    elif question_ids[-1] == end_id:  # some tokenizers end every text
         question_ids = question_ids[:-1]
     encoding = backend.encode(context, add_special_tokens=False)
     ids, places = encoding.ids, encoding.offsets
+    may_start, may_end = edges(context, places)
     first = len(question_ids)
     room = max_length - first - 1
     if room < 1:
         return
-    span = token_span(places, answers.spans[0]) if answers.spans else None
+    span = token_span(places, _stripped(context, *answers.spans[0])) if answers.spans else None
     shared = min(stride, room - 1)
     for at in range(0, max(1, len(ids) - shared), room - shared):
         part = slice(at, at + room)
@@ -70,6 +73,8 @@ def windows(
             input_ids=input_ids,
             char_start=[0] * first + [place[0] for place in places[part]] + [0],
             char_end=[0] * first + [place[1] for place in places[part]] + [0],
+            may_start=[0] * first + may_start[part] + [0],
+            may_end=[0] * first + may_end[part] + [0],
             first=first,
             start=start,
             end=end,
@@ -83,15 +88,33 @@ def token_span(places: Sequence[tuple[int, int]], span: tuple[int, int]) -> tupl
     return (touching[0], touching[-1]) if touching else None
 
 
+def edges(context: str, places: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """For each token whether an answer may start at it, and whether it may end at it.
+
+    Neither at spaces alone nor, where a character is several tokens, within it: no two spans are the same text.
+    """
+    stripped = [_stripped(context, *place) for place in places]
+    words = [at for at, (start, end) in enumerate(stripped) if start < end]
+    first = set({stripped[at][0]: at for at in reversed(words)}.values())
+    last = set({stripped[at][1]: at for at in words}.values())
+    return [int(at in first) for at in range(len(places))], [int(at in last) for at in range(len(places))]
+
+
 def best_spans(
-    start: torch.Tensor, end: torch.Tensor, first: torch.Tensor, last: torch.Tensor, max_tokens: int, n_best: int
+    start: torch.Tensor,
+    end: torch.Tensor,
+    may_start: torch.Tensor,
+    may_end: torch.Tensor,
+    null: torch.Tensor,
+    max_tokens: int,
+    n_best: int,
 ) -> dict[str, torch.Tensor]:
     """The best spans of each window, and the score of there being none.
 
     Args:
         start: [batch, length] log-probability of each position to be an answer's first; `end` likewise the last.
-        first: [batch] the context's first position.
-        last: [batch] the position that stands for no answer, just behind the context.
+        may_start: [batch, length] not 0 for each position at which an answer may start; `may_end` likewise.
+        null: [batch] the position that stands for no answer.
         max_tokens: of a span.
         n_best: spans of a window.
 
@@ -101,11 +124,8 @@ def best_spans(
     """
     import torch
 
-    length = start.shape[1]
-    position = torch.arange(length, device=start.device)
-    outside = (position < first[:, None]) | (position >= last[:, None])  # [batch, length]
-    starts = start.masked_fill(outside, -torch.inf)
-    ends = torch.nn.functional.pad(end.masked_fill(outside, -torch.inf), (0, max_tokens - 1), value=-torch.inf)
+    starts = start.masked_fill(may_start == 0, -torch.inf)
+    ends = torch.nn.functional.pad(end.masked_fill(may_end == 0, -torch.inf), (0, max_tokens - 1), value=-torch.inf)
     scores = (starts[:, :, None] + ends.unfold(1, max_tokens, 1)).flatten(1)  # [batch, length * max_tokens]
     found = scores.topk(min(n_best, scores.shape[1]), dim=1)
     missing = (0, n_best - found.values.shape[1])
@@ -114,7 +134,7 @@ def best_spans(
         "span_start": torch.nn.functional.pad(span_start, missing),
         "span_end": torch.nn.functional.pad(span_start + found.indices % max_tokens, missing),
         "span_score": torch.nn.functional.pad(found.values, missing, value=-torch.inf),
-        "null_score": (start + end).gather(1, last[:, None])[:, 0],
+        "null_score": (start + end).gather(1, null[:, None])[:, 0],
     }
 
 
@@ -153,6 +173,6 @@ def spans_of_rows(
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    """Many tokens begin with the space before them; an answer does not."""
+    """A span without the spaces at its ends: many tokens begin with the space before them, an answer does not."""
     part = text[start:end]
     return start + len(part) - len(part.lstrip()), start + len(part.rstrip())

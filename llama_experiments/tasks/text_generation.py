@@ -1,91 +1,107 @@
-"""Text generation: the next token of a document, by the causal language model's own head."""
+"""Text generation: documents, completions of prompts, or an assistant's turns in a chat."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from llama_experiments.tasks.base import Output, Task, tokenize
+from llama_experiments.errors import UserError
+from llama_experiments.tasks.base import tokenize
+from llama_experiments.tasks.chat import Refused, chat_document, chat_prompt, chat_template, why_no_chat
+from llama_experiments.tasks.completion import completion_document, without_end
+from llama_experiments.tasks.language_modelling import Document, LanguageModelling
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    from llama_experiments.data.examples import Batch, Examples
+    from llama_experiments.data.examples import Examples
 
-LOGITS_AT_ONCE = 1 << 22  # numbers of logits held at once: 16 MiB in fp32, or one chunk of the vocabulary's width
+COLUMNS = {"text": ("text",), "completion": ("prompt", "completion"), "messages": ("messages",)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextGeneration(Task):
-    """`LlamaForCausalLM` on the column `text`, one document a row.
+class TextGeneration(LanguageModelling):
+    """The causal language model on rows of one of three formats.
 
-    A document longer than `max_length` is cut into windows that share one token, so that every token but the first
-    is predicted exactly once.
+    `text` is learned whole. Of `prompt` and `completion`, which follow each other as they are, the completion is
+    learned, and of `messages`, a list of {role, content}, the assistant's turns; with each the token that ends it.
     """
 
     name: ClassVar[str] = "text generation"
-    columns: ClassVar[tuple[str, ...]] = ("text",)
-    item: ClassVar[str] = "token"
-    head: ClassVar[tuple[str, ...]] = ("lm_head.",)
-    head_may_be_fresh: ClassVar[bool] = False
 
-    def model_class(self) -> type[PreTrainedModel]:
-        from transformers import LlamaForCausalLM
+    format: Literal["text", "completion", "messages"] = "text"  # of the rows
+    chat_template: Literal["auto", "tokenizer", "plain"] = "auto"  # of messages; auto: the tokenizer's if it has one
 
-        return cast("type[PreTrainedModel]", LlamaForCausalLM)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return COLUMNS[self.format]
 
-    def encode(
-        self, columns: dict[str, list[Any]], first_row: int, tokenizer: PreTrainedTokenizerFast
-    ) -> dict[str, Any]:
-        end = tokenizer.eos_token_id
-        windows, rows = [], []
-        for row, tokens in enumerate(tokenize(columns["text"], tokenizer, None), first_row):
-            document = tokens if end is None or tokens[-1:] == [end] else [*tokens, end]
-            for start in range(0, len(document) - 1, self.max_length - 1):
-                windows.append(document[start : start + self.max_length])
-                rows.append(row)
-        return {"input_ids": windows, "row": rows, "count": [len(window) - 1 for window in windows]}
+    def adapt_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        if self.format == "messages":
+            tokenizer.chat_template = chat_template(self.chat_template, tokenizer) or tokenizer.chat_template
 
-    def output(self, model: PreTrainedModel, batch: Batch) -> Output:
-        import torch
+    def encoding_settings(self) -> dict[str, Any]:
+        return super().encoding_settings() | {"format": self.format, "chat_template": self.chat_template}
 
-        input_ids, lengths = batch["input_ids"], batch["lengths"]
-        hidden = model.model(input_ids=input_ids, use_cache=False).last_hidden_state  # [batch, length, hidden]
-        positions = torch.arange(input_ids.shape[1] - 1, device=hidden.device)
-        predicts = positions < (lengths - 1)[:, None]  # [batch, length - 1] the positions that have a next token
-        targets = input_ids[:, 1:][predicts]  # [tokens]
-        losses = _token_losses(model, hidden[:, :-1][predicts], targets)
-        by_position = torch.zeros(predicts.shape, dtype=torch.float64, device=hidden.device)
-        by_position[predicts] = losses.detach().double()
-        return Output(losses.sum(), len(targets), {"loss": by_position.sum(dim=1)})
-
-    def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
-        mean = float(predictions["loss"].sum() / predictions["count"].sum())
-        return {"perplexity": math.exp(min(mean, 700.0))}
-
-
-def _token_losses(model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each token, [tokens], in chunks that never hold all logits at once.
-
-    The logits of a chunk are computed again in the backward pass, which costs a third of the head's time and saves
-    tokens x vocabulary numbers of memory.
-    """
-    import torch
-    from torch.nn.functional import cross_entropy
-    from torch.utils.checkpoint import checkpoint
-
-    def losses(chunk: torch.Tensor, chunk_targets: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(model.lm_head(chunk).float(), chunk_targets, reduction="none")
-
-    tokens = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
-    if len(targets) <= tokens:
-        return losses(hidden, targets)
-    return torch.cat(
-        [
-            checkpoint(losses, chunk, chunk_targets, use_reentrant=False)
-            for chunk, chunk_targets in zip(hidden.split(tokens), targets.split(tokens), strict=True)
+    def reasons_to_leave_out(self, columns: dict[str, list[Any]]) -> list[str | None]:
+        if self.format == "text":
+            return super().reasons_to_leave_out(columns)
+        if self.format == "messages":
+            return [why_no_chat(messages) for messages in columns["messages"]]
+        return [
+            _why_no_completion(prompt, completion)
+            for prompt, completion in zip(columns["prompt"], columns["completion"], strict=True)
         ]
-    )
+
+    def length_findings(self, examples: Examples) -> dict[str, np.ndarray]:
+        found = super().length_findings(examples)
+        if self.format == "messages":
+            found["that the chat template does not take"] = found.pop("too short to learn from")
+        return found
+
+    def documents(
+        self, columns: dict[str, list[Any]], tokenizer: PreTrainedTokenizerFast
+    ) -> Iterator[Document | None]:
+        if self.format == "completion":
+            for prompt, completion in zip(columns["prompt"], columns["completion"], strict=True):
+                yield completion_document(prompt, completion, tokenizer)
+        elif self.format == "messages":
+            yield from self._chats(columns["messages"], tokenizer)
+        else:
+            end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+            texts = columns["text"]
+            for text, ids in zip(texts, tokenize(texts, tokenizer, None), strict=True):
+                yield Document([*without_end(ids, tokenizer), *end], None, len(text.encode()))
+
+    def prompt(self, text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+        if self.format == "messages":
+            return chat_prompt(text, chat_template(self.chat_template, tokenizer), tokenizer)
+        return without_end(super().prompt(text, tokenizer), tokenizer)
+
+    def _chats(
+        self, chats: list[list[dict[str, str]]], tokenizer: PreTrainedTokenizerFast
+    ) -> Iterator[Document | None]:
+        template = chat_template(self.chat_template, tokenizer)
+        why, taken = "", False
+        for messages in chats:
+            try:
+                document = chat_document(messages, template, tokenizer)
+            except Refused as error:
+                why = why or str(error)
+                yield None
+            else:
+                taken = True
+                yield document
+        if why and not taken:
+            raise UserError(
+                f"task.chat_template: the template of the model's tokenizer takes none of the messages ({why}); "
+                "plain takes them in any order"
+            )
+
+
+def _why_no_completion(prompt: Any, completion: Any) -> str | None:
+    if not isinstance(prompt, str):
+        return "no prompt"
+    return None if isinstance(completion, str) and completion.strip() else "an empty completion"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,10 @@ from accelerate import Accelerator
 
 from llama_experiments.data.examples import Batch, Examples
 from llama_experiments.data.order import evaluation_batches
-from llama_experiments.tasks.base import Output, Task
+from llama_experiments.tasks.base import Output, Sample, Task, Written
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +26,23 @@ class Evaluation:
     count: int  # items
     metrics: dict[str, float]
     predictions: dict[str, np.ndarray]  # each [examples, ...], in the examples' order
+    samples: list[Sample] = dataclasses.field(default_factory=list)  # what the model wrote
 
 
 def evaluate(
-    model: torch.nn.Module, task: Task, examples: Examples, batch_size: int, accelerator: Accelerator
+    model: torch.nn.Module,
+    task: Task,
+    examples: Examples,
+    batch_size: int,
+    accelerator: Accelerator,
+    *,
+    packed: bool = False,
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Evaluation:
     """Loss, metrics and predictions of `examples`; several processes share the batches.
 
-    Losses are added up in fp64 in the examples' order, whatever the batches were.
+    Losses are added up in fp64 in the examples' order, whatever the batches were. What the task writes is written by
+    one process; without a tokenizer nothing is.
     """
     # Without the wrapper of several processes, which waits in a pass for those that have no batch.
     model = accelerator.unwrap_model(model)
@@ -40,19 +52,41 @@ def evaluate(
     batches = evaluation_batches(examples.lengths, batch_size)
     with torch.inference_mode():
         for indices in batches[accelerator.process_index :: accelerator.num_processes]:
-            output: Output = model(to_device(examples.batch(indices), accelerator.device))
+            output: Output = model(to_device(examples.batch(indices, packed), accelerator.device))
             parts.append({"index": indices, **{name: _numpy(value) for name, value in output.predictions.items()}})
+        written = _written(model, task, examples, accelerator, tokenizer)
     model.train(was_training)
     predictions = _in_order(_gathered(parts, accelerator))
-    predictions |= {"row": examples.fixed["row"], "count": examples.counts}
+    predictions |= {"row": examples.fixed["row"], "count": examples.counts, **written.predictions}
     items = int(examples.counts.sum())
     loss = float(predictions["loss"].sum(dtype=np.float64) / items)
-    return Evaluation(loss, items, task.score(predictions, examples), predictions)
+    return Evaluation(loss, items, task.score(predictions, examples), predictions, written.samples)
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
     """A batch on the device."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def _written(
+    model: torch.nn.Module,
+    task: Task,
+    examples: Examples,
+    accelerator: Accelerator,
+    tokenizer: PreTrainedTokenizerFast | None,
+) -> Written:
+    """What the first process writes, for all of them."""
+    if tokenizer is None:
+        return Written()
+    written = Written()
+    if accelerator.is_main_process:
+        with accelerator.autocast():
+            written = task.write(cast("PreTrainedModel", model.model), tokenizer, examples)
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        (written,) = broadcast_object_list([written])
+    return written
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from llama_experiments.techniques.base import ParameterGroup
 from llama_experiments.training.evaluation import Evaluation, evaluate, to_device
 from llama_experiments.training.optimization import make_optimizer, set_rates
 from llama_experiments.training.settings import Training
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +71,14 @@ def fit(
     seed: int,
     accelerator: Accelerator,
     on_step: Callable[[Step], None],
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Iterator[Epoch]:
     """Train, an epoch at a time. Without parameter groups nothing moves, and epoch 0 is all there is.
 
     Args:
         groups: what moves, from the technique.
         on_step: called after every optimizer step.
+        tokenizer: for what the task writes after an evaluation; None: nothing is written.
 
     Raises:
         UserError: the loss is no longer a number.
@@ -84,8 +90,11 @@ def fit(
     else:
         model = accelerator.prepare_model(task_model, evaluation_mode=True)
 
+    packed = training.packs(task_model.model.config._attn_implementation)
+
     def evaluated() -> Evaluation:
-        return evaluate(model, task_model.task, validation, training.evaluation_batch_size, accelerator)
+        size = training.evaluation_batch_size
+        return evaluate(model, task_model.task, validation, size, accelerator, packed=packed, tokenizer=tokenizer)
 
     if training.evaluate_first or optimizer is None:
         started = time.perf_counter()
@@ -93,7 +102,8 @@ def fit(
     if optimizer is None:
         return
     steps_an_epoch = training.steps_per_epoch(len(train))
-    stepper = _Stepper(model, optimizer, train, training, accelerator, steps_an_epoch * training.epochs)
+    steps = steps_an_epoch * training.epochs
+    stepper = _Stepper(model, optimizer, train, training, accelerator, steps, packed)
     for epoch in range(1, training.epochs + 1):
         started = time.perf_counter()
         model.train()
@@ -143,9 +153,11 @@ class _Stepper:
         training: Training,
         accelerator: Accelerator,
         steps: int,
+        packed: bool,
     ) -> None:
         self.model, self.optimizer, self.train = model, optimizer, train
         self.training, self.accelerator, self.steps = training, accelerator, steps
+        self.packed = packed
         self.micro_batch = training.device_micro_batch(accelerator.num_processes)
 
     def step(self, indices: np.ndarray, epoch: int, number: int) -> Step:
@@ -153,7 +165,7 @@ class _Stepper:
         started = time.perf_counter()
         rate = set_rates(self.optimizer, self.training.rate_factor(number, self.steps))
         count = int(self.train.counts[indices].sum())
-        loss = self._gradients(indices, count)
+        loss = self._gradients(indices, float(self.train.weights[indices].sum()))
         _check_number(loss, f"step {number + 1}", self.training)
         limit = self.training.max_grad_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
@@ -173,8 +185,11 @@ class _Stepper:
             seconds=time.perf_counter() - started,
         )
 
-    def _gradients(self, indices: np.ndarray, count: int) -> float:
-        """Add up the gradient of the mean loss over all items of the step; returns the sum of the loss."""
+    def _gradients(self, indices: np.ndarray, weight: float) -> float:
+        """Add up the gradient of the step's objective, its sum divided by all its examples' weight.
+
+        Returns the sum of the loss.
+        """
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         mine = indices[rank::processes]
         # Every process makes as many passes as the busiest, or the others would wait for it forever.
@@ -183,14 +198,15 @@ class _Stepper:
         for position in range(passes):
             rows = mine[position * self.micro_batch : (position + 1) * self.micro_batch]
             idle = len(rows) == 0
-            batch = self.train.batch(indices[:1] if idle else rows)
+            batch = self.train.batch(indices[:1] if idle else rows, self.packed)
             last = position == passes - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 output: Output = self.model(to_device(batch, self.accelerator.device))
-                loss = output.loss * 0.0 if idle else output.loss
+                objective = output.loss if output.objective is None else output.objective
                 # Processes' gradients are averaged, not summed: hence the factor.
-                self.accelerator.backward(loss * (processes / count))
-            total += loss.detach().double()
+                self.accelerator.backward(objective * (0.0 if idle else processes / weight))
+            if not idle:
+                total += output.loss.detach().double()
         if processes > 1:
             total = self.accelerator.reduce(total, reduction="sum")
         return float(total)

@@ -1,4 +1,4 @@
-"""The padding probe: a row must mean the same alone and beside a longer one."""
+"""The padding probe: a row must mean the same alone and in a batch with a longer one, padded or packed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ from llama_experiments.training.evaluation import to_device
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}  # nats an item
 
 
-def probe_padding(task_model: TaskModel, examples: Examples, device: torch.device) -> float:
-    """Compare the shortest example's loss alone and padded to the longest's length; returns the difference.
+def probe_padding(task_model: TaskModel, examples: Examples, device: torch.device, packed: bool = False) -> float:
+    """Compare the shortest example's loss alone and beside the longest; returns the difference.
 
     Raises:
-        UserError: they differ, so the model's attention looks at padding.
+        UserError: they differ, so the model's attention looks at padding, or at neighbours.
     """
     order = np.argsort(examples.lengths, kind="stable")
-    pair = np.array([order[0], order[-1]])
+    pair = np.array([order[-1], order[0]])  # in this order: packed, only the second could see the other
     was_training = task_model.training
     task_model.eval().to(device)
     with torch.inference_mode():
-        alone = task_model(to_device(examples.batch(pair[:1]), device)).predictions["loss"][0]
-        padded = task_model(to_device(examples.batch(pair), device)).predictions["loss"][0]
+        alone = task_model(to_device(examples.batch(pair[1:]), device)).predictions["loss"][0]
+        beside = task_model(to_device(examples.batch(pair, packed), device)).predictions["loss"][1]
     task_model.train(was_training)
-    difference = float((alone - padded).abs()) / int(examples.counts[pair[0]])
+    difference = float((alone - beside).abs()) / int(examples.counts[pair[1]])
     dtype = next(task_model.parameters()).dtype
     if not difference <= TOLERANCE.get(dtype, 1e-3):
+        if packed:
+            raise UserError(
+                f"training.layout: the padding probe failed: a row's loss differs by {difference:.2g} when it is "
+                "packed with others; choose padded, or another model.attention"
+            )
         raise UserError(
             f"model.attention: the padding probe failed: a row's loss differs by {difference:.2g} when it is padded; "
             "this attention implementation looks at padding, choose another (sdpa or eager)"

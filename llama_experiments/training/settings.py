@@ -23,6 +23,7 @@ class Training:
     warmup_ratio: float = 0.0  # share of the steps over which the rate rises
     max_grad_norm: float | None = 1.0  # gradients are scaled down to this norm; null: never
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on a GPU that has it, else fp32
+    layout: Literal["auto", "padded", "packed"] = "auto"  # packed: a pass's rows end to end in one; changes no number
     gradient_checkpointing: bool = False  # less memory, a third more time
     evaluate_first: bool = True  # epoch 0, before any update
     evaluate_every: int = 1  # epochs; the last is always evaluated
@@ -58,6 +59,13 @@ class Training:
         """Examples in one pass on one device."""
         share = math.ceil(self.batch_size / processes)
         return min(self.micro_batch_size or share, share)
+
+    def packs(self, attention: str) -> bool:
+        """Whether rows are laid end to end: by default where the attention reads only what belongs together.
+
+        The others make a mask over the whole row, which costs more than the padding of rows of similar lengths.
+        """
+        return self.layout == "packed" or (self.layout == "auto" and attention == "flash_attention_2")
 
     def rate_factor(self, step: int, steps: int) -> float:
         """The schedule: what the rates are multiplied by in a step (from 0) of so many, in (0, 1]."""
