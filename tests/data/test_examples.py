@@ -35,6 +35,14 @@ def test_tokens_are_on_the_left_and_lengths_say_where_they_end() -> None:
     assert {batch[name].dtype for name in ("input_ids", "lengths", "row")} == {torch.int64}
 
 
+def test_a_packed_batch_has_the_positions_of_each_example_beside_the_rest() -> None:
+    examples = Examples(TABLE)
+    padded, packed = (examples.batch(np.array([2, 0, 1]), packed) for packed in (False, True))
+    assert packed["position_ids"].tolist() == [[0, 1, 2, 3]] * 3
+    assert packed.keys() - padded.keys() == {"position_ids"}
+    assert all(torch.equal(tensor, packed[name]) for name, tensor in padded.items())
+
+
 def test_a_batch_is_as_wide_as_its_longest_example() -> None:
     examples = Examples(TABLE)
     widths = [examples.batch(np.array(rows))["input_ids"].shape for rows in ([1], [1, 3], [0, 1, 2, 3])]

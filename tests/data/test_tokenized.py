@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset as Table
 from tokenizers.processors import TemplateProcessing
@@ -15,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from llama_experiments.data import tokenized
 from llama_experiments.data.examples import Examples
 from llama_experiments.data.rows import Rows
-from llama_experiments.data.tokenized import content_hash, encode
+from llama_experiments.data.tokenized import encode
 from llama_experiments.errors import UserError
 from llama_experiments.models.tokenizer import load_tokenizer
 from llama_experiments.tasks.base import Task
@@ -166,6 +167,20 @@ def test_rows_in_several_batches_are_the_same_examples(
     assert calls == [5, 2, 2, 1]
 
 
+def test_examples_lie_in_the_mapped_file_not_in_memory(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenized, "BATCH_ROWS", 100)
+    rows = rows_of(TEXTS * 200)
+    encode(rows, SENTIMENT, tokenizer, tmp_path)
+    before = pa.total_allocated_bytes()
+    found = encode(rows, SENTIMENT, tokenizer, tmp_path)
+    arrays = [array for pair in found.ragged.values() for array in pair] + list(found.fixed.values())
+    assert all(not array.flags.owndata and not array.flags.writeable for array in arrays)
+    assert sum(array.nbytes for array in arrays) > 30_000
+    assert pa.total_allocated_bytes() - before < 1_000
+
+
 class Stopped(Exception):
     """As by a crash."""
 
@@ -211,12 +226,12 @@ def test_rows_without_an_example_are_passed_over(
     assert len(tokenizer(one_token)["input_ids"]) == 1
     examples = encode(rows_of([one_token, TEXTS[1], one_token]), TEXT_GENERATION, tokenizer, tmp_path)
     assert set(examples.fixed["row"].tolist()) == {1}
-    with pytest.raises(UserError, match=r"dataset\.train: no row of a\.csv is long enough to learn from"):
+    with pytest.raises(UserError, match=r"dataset\.train: no row of a\.csv makes an example: they are too short"):
         encode(rows_of([one_token, one_token]), TEXT_GENERATION, tokenizer, tmp_path)
 
 
 def test_the_content_hash_is_of_the_rows_alone() -> None:
-    expected = content_hash(rows_of(TEXTS))
-    assert content_hash(rows_of(TEXTS, part="validation", where="b.csv")) == expected
+    expected = rows_of(TEXTS).content_hash
+    assert rows_of(TEXTS, part="validation", where="b.csv").content_hash == expected
     changed = [rows_of(TEXTS[::-1], [0, 1, 0, 1, 0]), rows_of(TEXTS, [1, 1, 0, 1, 0]), rows_of(TEXTS[:4])]
-    assert len({expected, *map(content_hash, changed)}) == 4
+    assert len({expected, *(rows.content_hash for rows in changed)}) == 4

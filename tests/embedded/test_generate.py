@@ -25,8 +25,16 @@ def reviews(name: str) -> list[tuple[str, str]]:
         return [(row["sentence"], row["label"]) for row in csv.DictReader(stream, delimiter="\t")]
 
 
+def objects(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+
+
 def lines(name: str) -> list[str]:
-    return [json.loads(line)["text"] for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+    return [one["text"] for one in objects(name)]
+
+
+def said(messages: list[dict[str, str]]) -> str:
+    return "\n".join(message["content"] for message in messages)
 
 
 def paragraphs(part: str) -> list[dict[str, Any]]:
@@ -60,7 +68,7 @@ def test_tokenizer_is_reproduced_byte_for_byte(again: Path) -> None:
 
 
 def test_all_of_it_is_small(again: Path) -> None:
-    assert sum(path.stat().st_size for path in again.rglob("*") if path.is_file()) <= 2_500_000
+    assert sum(path.stat().st_size for path in again.rglob("*") if path.is_file()) <= 2_800_000
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,10 @@ def test_no_text_occurs_twice_nor_in_the_corpus() -> None:
     texts += [text for part in generate.PARTS for text in lines(f"stories.{part}.jsonl")]
     texts += [paragraph["context"] for part in generate.PARTS for paragraph in paragraphs(part)]
     texts += [told(document) for part in generate.PARTS for document in lines(f"corpus.{part}.jsonl")]
+    texts += [
+        row["prompt"] + row["completion"] for part in generate.PARTS for row in objects(f"openings.{part}.jsonl")
+    ]
+    texts += [said(row["messages"]) for part in generate.PARTS for row in objects(f"dialogues.{part}.jsonl")]
     assert len(set(texts)) == len(texts)
 
 
@@ -101,6 +113,43 @@ def test_stories_name_who_they_began_with_at_least_twice() -> None:
         names = Counter(re.findall(r"\b[A-Z][a-z]+\b", story))
         assert names.most_common(1)[0][1] >= 2, story
         assert not re.search(r"[{}]", story)
+
+
+@pytest.mark.parametrize(("part", "rows"), [("train", 240), ("validation", 40)])
+def test_an_opening_is_a_storys_first_sentence(part: str, rows: int) -> None:
+    found = objects(f"openings.{part}.jsonl")
+    assert len(found) == rows
+    for row in found:
+        assert re.fullmatch(r"[A-Z][^.]*\.", row["prompt"])
+        assert re.match(r" [A-Z]", row["completion"])
+        assert 60 <= len(f"{row['prompt']}{row['completion']}".split()) <= 200
+
+
+@pytest.mark.parametrize(("part", "rows"), [("train", 300), ("validation", 50)])
+def test_in_a_dialogue_users_and_assistant_take_turns(part: str, rows: int) -> None:
+    found = [row["messages"] for row in objects(f"dialogues.{part}.jsonl")]
+    assert len(found) == rows
+    turns = Counter(tuple(message["role"] for message in messages) for messages in found)
+    exchange = ("user", "assistant")
+    assert set(turns) == {(*first, *exchange * times) for first in ((), ("system",)) for times in (2, 3)}
+    assert not any(re.search(r"[{}\n]", message["content"]) for messages in found for message in messages)
+    assert 0.2 < sum(count for roles, count in turns.items() if roles[0] == "system") / rows < 0.45
+
+
+def test_a_dialogue_is_about_what_was_asked() -> None:
+    """An answer takes up words of its question, so that there is something to learn."""
+    taken = 0
+    found = [row["messages"] for row in objects("dialogues.validation.jsonl")]
+    for messages in found:
+        question, answer = [message["content"] for message in messages if message["role"] != "system"][:2]
+        asked, answered = (set(re.findall(r"[A-Z][a-z]{3,}|[a-z]{4,}", text)) for text in (question, answer))
+        taken += bool(asked & answered)
+    assert taken > 0.6 * len(found)
+
+
+def test_all_that_is_embedded_is_less_than_five_megabytes() -> None:
+    files = [path for path in COMMITTED.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert sum(path.stat().st_size for path in files) < 5_000_000
 
 
 @pytest.mark.parametrize(("part", "questions"), [("train", 1000), ("validation", 300)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
@@ -14,53 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from llama_experiments.cli import main
 from llama_experiments.command_line.composition import compose_command
-from tests.conftest import Command, save_tiny_llama, sentences, write_table
+from tests.conftest import Command, save_tiny_llama
+from tests.end_to_end.conftest import COMMAND_LINE, Refused, left_behind
 
-Refused = Callable[..., str]
-COMMAND_LINE, NOT_OURS = "(set on the command line)", "is not one of ours"
-
-
-def left_behind(folder: Path) -> set[str]:
-    """Everything in a folder but tokenized rows, which are kept on purpose."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if "cache" not in path.parts}
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., int]:
-    """Run a command line in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["llama_experiments"])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path.parent / "huggingface"))
-
-    def go(*arguments: str) -> int:
-        GlobalHydra.instance().clear()
-        capsys.readouterr()
-        return main(arguments)
-
-    return go
-
-
-@pytest.fixture
-def refused(run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run a command line that must be refused; returns what is said."""
-
-    def go(*arguments: str) -> str:
-        before = left_behind(tmp_path)
-        status = run(*arguments)
-        said = capsys.readouterr().err
-        assert status == 2, said
-        assert "Traceback" not in said
-        assert 1 <= len(said.splitlines()) <= 4, said
-        assert left_behind(tmp_path) - before <= {"outputs"}
-        return said
-
-    return go
+NOT_OURS = "is not one of ours"
 
 
 @pytest.fixture
@@ -193,7 +151,7 @@ def test_a_preset_with_an_unknown_choice(refused: Refused, mine: Path) -> None:
 
 def test_all_that_is_missing_is_told_together(refused: Refused) -> None:
     said = refused("model=local", "dataset=local_sentiment").splitlines()
-    assert [line.split(":")[0] for line in said] == ["model.checkpoint", "dataset.train", "dataset.validation"]
+    assert [line.split(":")[0] for line in said] == ["model.checkpoint", "dataset.train"]
     assert "(conf/model/local.yaml)" in said[0]
     assert "(conf/dataset/local_sentiment.yaml)" in said[1]
 
@@ -253,84 +211,6 @@ def test_another_runs_folder_is_left_alone(refused: Refused, local_run: list[str
     (theirs / "epochs.jsonl").unlink()
     assert "belongs to another run already" in refused("-m", *local_run, "seed=1,2", "hydra.sweep.dir=theirs")
     assert left_behind(theirs) == {"0", "0/epochs.jsonl"}
-
-
-def bad_files(folder: Path) -> None:
-    """Data as people have it."""
-    rows = sentences(12)
-    for name, content in {
-        "empty.csv": b"",
-        "header.csv": b"text,label\n",
-        "binary.csv": bytes(range(256)),
-        "latin.csv": "text,label\nbon,a\ntrès bon,b\n".encode("latin-1"),
-        "suffix.xyz": b"text,label\na,b\n",
-        "column.csv": b"sentence,label\na,x\nb,y\n",
-        "long.csv": b"text,label\ngood,a\nbad,b,c,d\n",
-        "short.csv": b"text,label\ngood,a\nbad\nok,b\n",
-        "quote.csv": b'text,label\n"good,a\nbad,b\n',
-        "twice.csv": b"text,text\na,b\n",
-        "broken.jsonl": b'{"text": "a", "label": "x"}\n{"text": "b",\n',
-        "number.jsonl": b'{"text": "a", "label": "x"}\n5\n',
-        "numbers.jsonl": b'{"text": 1, "label": "x"}\n{"text": 2, "label": "y"}\n',
-        "not.parquet": b"hello, this is not Parquet",
-        "cut.csv.gz": gzip.compress(b"text,label\n" + b"a,b\n" * 1000)[:40],
-    }.items():
-        (folder / name).write_bytes(content)
-    write_table(folder / "outside.csv", [*rows, ("odd one", "neutral")])
-    write_table(folder / "one.csv", [(text, "positive") for text, _ in rows])
-    write_table(folder / "blank.csv", [("", "positive"), ("  ", "negative")])
-    (folder / "folder").mkdir()
-
-
-@pytest.mark.parametrize(
-    ("argument", "words"),
-    [
-        ("train=trian.csv", ["dataset.train: no file trian.csv; did you mean 'train.csv'?", COMMAND_LINE]),
-        ("train=nothere/x.csv", ["there is no folder nothere"]),
-        ("train=folder", ["folder is a folder where a file belongs"]),
-        ("train=*.tsv", ["dataset.train: no file matches *.tsv"]),
-        ("train=[]", ["dataset.train: names no file"]),
-        ("train=empty.csv", ["dataset.train: empty.csv is empty"]),
-        ("train=header.csv", ["dataset.train: header.csv has a header but no rows"]),
-        ("train=binary.csv", ["binary.csv is a binary file"]),
-        ("train=latin.csv", ["latin.csv is not UTF-8 (line 3, byte 0xe8)", "iconv"]),
-        ("train=suffix.xyz", ["suffix.xyz has a suffix that says no format", "dataset.format"]),
-        ("train=column.csv", ["dataset.columns.text: there is no column 'text'", "it has: sentence, label"]),
-        ("train=long.csv", ["long.csv: line 3 has 4 fields, but the header has 2"]),
-        ("train=short.csv", ["row 2 of short.csv has no label"]),
-        ("train=quote.csv", ["quote.csv: the row that begins in line 2 does not end"]),
-        ("train=twice.csv", ["two columns have the same name"]),
-        ("train=broken.jsonl", ["broken.jsonl: line 2 is not JSON"]),
-        ("train=number.jsonl", ["number.jsonl: line 2 is not an object"]),
-        ("train=numbers.jsonl", ["text is int64, not text"]),
-        ("train=not.parquet", ["not.parquet is not a Parquet file"]),
-        ("train=cut.csv.gz", ["cut.csv.gz is not a whole gzip file"]),
-        ("train=[train.csv,broken.jsonl]", ["files of different formats: csv, json"]),
-        ("train=[train.csv,column.csv]", ["column.csv has the columns sentence, label, but train.csv has text"]),
-        ("train=one.csv", ["only one class occurs in one.csv ('positive')"]),
-        ("train=blank.csv", ["no row of blank.csv can be used (2 with an empty text)"]),
-        ("validation=outside.csv", ["dataset.validation: row 13 of outside.csv has the label 'neutral'", "positive"]),
-        ("labels=[good,bad]", ["row 1 of train.csv has the label 'negative'", "dataset.labels"]),
-        ("labels=[good]", ["dataset.labels: must be null or two or more different names", COMMAND_LINE]),
-        ("columns.text=sentence", ["there is no column 'sentence' in train.csv; it has: text, label"]),
-    ],
-)  # fmt: skip
-def test_a_mistake_in_the_data(
-    argument: str, words: list[str], refused: Refused, local_run: list[str], tmp_path: Path
-) -> None:
-    bad_files(tmp_path)
-    said = refused(*local_run, f"dataset.{argument}")
-    for word in words:
-        assert word in said
-
-
-def test_some_empty_texts_are_counted_and_left_out(
-    run: Callable[..., int], local_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_table(tmp_path / "some.csv", [*sentences(12), ("", "positive"), ("  ", "negative")])
-    assert run(*local_run, "dataset.train=some.csv", "training.save_model=none") == 0
-    assert "12 rows of some.csv" in (said := capsys.readouterr().out)
-    assert "left out: 2 with an empty text" in said
 
 
 def broken_models(folder: Path, model: Path, tokenizer: Path) -> None:

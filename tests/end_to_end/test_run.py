@@ -36,8 +36,9 @@ def test_a_saved_config_gives_the_same_run_again(command: Command, local_run: li
     for name in ("epochs.jsonl", "steps.jsonl"):
         first, again = (tmp_path / "outputs" / run / name for run in ("first", "again"))
         assert untimed(first) == untimed(again)
-    weights = [(tmp_path / "outputs" / run / "model" / "model.safetensors").read_bytes() for run in ("first", "again")]
-    assert weights[0] == weights[1]
+    weights = "model/model.safetensors"
+    first, again = (tmp_path / "outputs" / run / weights for run in ("first", "again"))
+    assert first.read_bytes() == again.read_bytes()
 
 
 def untimed(journal: Path) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from llama_experiments.models.base import Loaded
 from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.models.checkpoint_files import INDEX, SINGLE, weight_files
+from llama_experiments.runs.folder import RunFolder
 from llama_experiments.tasks.base import Task
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.text_generation import TextGeneration
@@ -69,6 +70,19 @@ def differing(model: torch.nn.Module, tensors: Tensors) -> list[str]:
             for known in (name, name.removeprefix("model."))
         )
     ]
+
+
+def as_a_run_saves(loaded: Loaded, folder: Path) -> Path:
+    """A model saved by a run in `folder`; returns the model's own folder."""
+    from llama_experiments.runs.console import Console
+    from llama_experiments.runs.mirror import Mirror, Tracker
+    from llama_experiments.runs.record import Record
+
+    folder.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(folder)
+    mirror = Mirror(Tracker(), folder, lambda _: None)
+    Record(run, Console(1), mirror, overrides=[], writes=True).keep_model(loaded.model, loaded.tokenizer, 64)
+    return run.model
 
 
 def token_ids(rows: int = 3, length: int = 50, words: int = 320, seed: int = 0) -> torch.Tensor:

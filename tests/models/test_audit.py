@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from llama_experiments.errors import UserError
+from llama_experiments.models.audit import start_head
 from llama_experiments.models.tokenizer import load_tokenizer
 from llama_experiments.tasks.base import Task
 from llama_experiments.tasks.classification import SequenceClassification
+from llama_experiments.tasks.question_answering import QuestionAnswering
 from tests.conftest import save_tiny_llama
 from tests.models.checkpoints import (
     SENTIMENT,
@@ -29,6 +31,7 @@ from tests.models.checkpoints import (
 )
 
 UP = "model.layers.1.mlp.up_proj.weight"
+ANSWERS = QuestionAnswering(max_length=64, stride=16)
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 one_file_or_three = pytest.mark.parametrize("files", [1, 3])
@@ -70,7 +73,7 @@ def with_tensor(name: str, *shape: int) -> Callable[[Tensors], None]:
         (with_tensor(UP, 64, 31), rf": {re.escape(UP)} has shape \[64, 31\] for \[64, 32\];"),
         (with_tensor("model.layers.2.mlp.up_proj.weight", 64, 32), r"1 tensor of .*model has no place in this mod"),
         (with_tensor("model.layers.0.self_attn.q_proj.bias", 32), r"has no place .*: .*\.self_attn\.q_proj\.bias$"),
-        (with_tensor("model.layers.0.inv_freq_scale", 4), r"has no place .*: .*\.0\.inv_freq_scale$"),
+        (with_tensor("model.layers.0.my_inv_freq", 4), r"has no place .*: .*\.0\.my_inv_freq$"),
         (with_tensor("lora_A.weight", 4, 4), r"has no place in this model: lora_A\.weight$"),
     ],
 )
@@ -147,6 +150,7 @@ def test_another_tasks_head_has_no_place_in_a_language_model(folder: Path) -> No
     store(folder, stored(folder) | {"lm_head.bias": torch.zeros(320)})
     assert "2 tensors of" in (said := refusal(folder, TEXT))
     assert said.endswith("have no place in this model: lm_head.bias, score.weight")
+    assert refusal(folder, ANSWERS).endswith("has no place in this model: score.weight")  # only an lm_head is passed
 
 
 def test_the_new_head_is_a_function_of_the_seed(folder: Path) -> None:
@@ -157,6 +161,10 @@ def test_the_new_head_is_a_function_of_the_seed(folder: Path) -> None:
     change(folder / "config.json", initializer_range=0.2)
     assert torch.equal(2 * head, load(folder, THREE, seed=5).model.score.weight)  # nor on the weights: 0.1 before
     assert head.std().item() == pytest.approx(0.1, rel=0.3)
+    model = load(folder, THREE).model
+    torch.manual_seed(99)  # whatever transformers drew while it loaded
+    start_head(model, ["score.weight"], 5)
+    assert torch.equal(2 * head, model.score.weight)
 
 
 def test_a_head_that_fits_is_kept_and_another_is_drawn_anew(folder: Path) -> None:

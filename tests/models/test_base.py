@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 import logging
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.models.from_scratch import FromScratch
 from llama_experiments.tasks.text_generation import TextGeneration
 from tests.conftest import save_tiny_llama, sentences
-from tests.models.checkpoints import SENTIMENT, TEXT, load, store, stored, token_ids
+from tests.models.checkpoints import SENTIMENT, TEXT, as_a_run_saves, differing, load, store, stored, token_ids
 
 FLASH = "flash_attention_2"
 
@@ -39,12 +40,10 @@ def words(folder: Path, *special: str, **names: str) -> Path:
 
 
 def saved(folder: Path, into: Path) -> tuple[Any, Any]:
-    """A checkpoint as a run would save it, in plain transformers."""
-    loaded = load(folder, SENTIMENT)
+    """A checkpoint as a run saves it, in plain transformers."""
+    run = as_a_run_saves(load(folder, SENTIMENT), into)
     with quiet_transformers():
-        loaded.model.save_pretrained(into)
-        loaded.tokenizer.save_pretrained(into)
-        return AutoModelForSequenceClassification.from_pretrained(into), AutoTokenizer.from_pretrained(into)
+        return AutoModelForSequenceClassification.from_pretrained(run), AutoTokenizer.from_pretrained(run)
 
 
 def test_trainable_tensors_become_fp32_and_frozen_ones_what_is_asked(tmp_path: Path, tokenizer_folder: Path) -> None:
@@ -67,6 +66,27 @@ def test_ties_survive_the_cast(tmp_path: Path, tokenizer_folder: Path) -> None:
     cast_parameters(model, None)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert model.lm_head.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("frozen", ["embed_tokens", "layers", ""])
+def test_beside_frozen_bf16_what_was_trained_is_saved_exactly(
+    frozen: str, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    folder = save_tiny_llama(tmp_path / "model", tokenizer_folder)
+    store(folder, {name: tensor.bfloat16() for name, tensor in stored(folder).items()})
+    loaded = load(folder, SENTIMENT)
+    loaded.model.model.get_submodule(frozen).requires_grad_(False)
+    cast_parameters(loaded.model, None)
+    trained = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
+    with torch.no_grad():
+        for parameter in trained:
+            parameter += 1e-4 * torch.randn_like(parameter)  # less than bf16 can tell
+    run = as_a_run_saves(loaded, tmp_path / "run")
+    with quiet_transformers():
+        plain = AutoModelForSequenceClassification.from_pretrained(run)
+    for name, parameter in loaded.model.named_parameters():
+        assert torch.equal(plain.get_parameter(name), parameter.float())
+    assert differing(load(run, SENTIMENT).model, {k: tensor.float() for k, tensor in stored(run).items()}) == []
 
 
 PADS: dict[str, tuple[Callable[[Path], Path], int, int | None]] = {
@@ -124,8 +144,6 @@ def test_no_row_goes_without_a_gradient(pad: int, tmp_path: Path, tokenizer_fold
 def test_flash_attention_is_refused_where_it_cannot_run(
     group: Checkpoint | FromScratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dataclasses
-
     asked = dataclasses.replace(group, attention=FLASH)
     installed: set[str] = set()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in installed else None)

@@ -180,9 +180,10 @@ def test_a_download_that_was_cut_off_is_told_offline(
     Checkpoint(checkpoint=NAME).load(SENTIMENT, 0)
     (weights,) = (tmp_path / "hub").rglob(f"snapshots/*/{SINGLE}")
     weights.unlink()
-    if not knows:
+    if not knows:  # as after a download by other means; it remembers in memory as well, by the folder
         (trees,) = (tmp_path / "hub").rglob("trees")
         shutil.rmtree(trees)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str((tmp_path / "hub").rename(tmp_path / "other")))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=rf"model\.checkpoint: '{NAME}' was not downloaded before and the Hub cannot"):
         Checkpoint(checkpoint=NAME).load(SENTIMENT, 0)

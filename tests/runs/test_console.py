@@ -88,6 +88,17 @@ def test_all_processes_but_the_first_are_silent(
     assert capsys.readouterr() == ("", "")
 
 
+def test_of_many_metrics_the_headline_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"accuracy": 0.75, "precision_a": 0.5, "macro_f1": 0.25, "auc": 0.125}
+    console = Console(3, headline=("accuracy", "macro_f1"))
+    console.epoch(record(1, 0.5, 0.25, metrics))
+    console.test({"epoch": 1, "test_loss": 0.5, "metrics": metrics})
+    assert [line.rpartition("loss ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "0.2500  accuracy 0.750  macro F1 0.250",
+        "0.5000  accuracy 0.750  macro F1 0.250",
+    ]
+
+
 def test_piped_a_step_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Console(3).step(made_step(1))
     assert capsys.readouterr() == ("", "")
@@ -113,10 +124,10 @@ def test_the_epochs_line_takes_the_bars_place(monkeypatch: pytest.MonkeyPatch) -
     console.epoch(record(1, 0.5, 0.4))
     for line in terminal.getvalue().split("\n")[:-1]:
         assert line.split("\r")[-1] == "Epoch 1/2  training loss 0.5000  evaluation loss 0.4000"
-    console.step(made_step(4, epoch=2, loss=8.0))
+    console.step(made_step(4, epoch=2, loss=8.0, tokens=200))
     assert terminal.line.startswith("Epoch 2/2 ")
     assert "1/3 steps" in terminal.line
-    assert "loss 0.5250, 1,000 tokens/s" in terminal.line  # the loss goes on, the speed is the epoch's own
+    assert "loss 0.5250, 2,000 tokens/s" in terminal.line  # the loss goes on, the speed is the epoch's own
 
 
 def test_a_warning_and_the_end_clear_the_bar(
@@ -155,12 +166,17 @@ def test_a_run_says_what_it_does_and_where_everything_is(finished: Finished, mod
     assert lines[2].startswith("training    48 rows of train.csv, ")
     assert lines[3].startswith("evaluation  20 rows of validation.csv, ")
     assert lines[3].endswith(" tokens; left out: 1 with an empty text")
-    assert lines[4] == "steps       12: 2 epochs of 6, batch 8, learning rate 0.003, linear"
-    assert lines[5] == "device      CPU, fp32" or torch.cuda.is_available()
-    assert lines[6:8] == ["outputs     outputs/run", ""]
-    assert [line.split("  ")[0] for line in lines[8:11]] == ["Epoch 0/2", "Epoch 1/2", "Epoch 2/2"]
-    assert lines[11:13] == ["", "everything is in  outputs/run"]
-    told = [line.split()[0] for line in lines[13:-1]]
+    even = "negative {0} (50.0%), positive {0} (50.0%)"
+    assert lines[4] == f"classes     training {even.format(24)}; evaluation {even.format(10)}"
+    assert lines[5].startswith("lengths     training median ")
+    assert lines[6] == "rows        evaluation 1 left out (an empty text)"
+    assert lines[7] == "steps       12: 2 epochs of 6, batch 8, learning rate 0.003, linear"
+    assert lines[8] == "device      CPU, fp32" or torch.cuda.is_available()
+    assert lines[9:11] == ["outputs     outputs/run", ""]
+    assert [line.split("  ")[0] for line in lines[11:14]] == ["Epoch 0/2", "Epoch 1/2", "Epoch 2/2"]
+    assert all(re.search(r"  accuracy \d\.\d{3}  macro F1 \d\.\d{3}$", line) for line in lines[11:14])
+    assert lines[14:16] == ["", "everything is in  outputs/run"]
+    told = [line.split()[0] for line in lines[16:-1]]
     assert told == ["report.md", "curves.png", "confusion.png", "predictions.parquet", "model/"]
     assert all((finished.folder.path / name).exists() for name in told)
     assert lines[-1] == "compare runs in MLflow:  python -m llama_experiments ui"

@@ -13,7 +13,6 @@ import torch
 
 from llama_experiments.data.rows import Rows, load_rows
 from llama_experiments.data.sources import LocalFiles
-from llama_experiments.data.tokenized import content_hash
 from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.runs import environment
 from llama_experiments.runs.environment import PACKAGES, git_state, weights_hash
@@ -52,12 +51,12 @@ def rows_of(tmp_path: Path, table: list[tuple[str, str]]) -> Rows:
 
 def test_a_data_sets_hash_is_of_its_rows(tmp_path: Path) -> None:
     rows = sentences(6)
-    first = content_hash(rows_of(tmp_path, rows))
-    assert content_hash(rows_of(tmp_path, list(rows))) == first
+    first = rows_of(tmp_path, rows).content_hash
+    assert rows_of(tmp_path, list(rows)).content_hash == first
     changed = [(rows[0][0] + "!", rows[0][1]), *rows[1:]]
     relabelled = [(rows[0][0], rows[1][1]), *rows[1:]]
     for other in (changed, relabelled, rows[::-1], rows[:-1]):
-        assert content_hash(rows_of(tmp_path, other)) != first
+        assert rows_of(tmp_path, other).content_hash != first
 
 
 def test_starting_weights_are_told_by_name_and_content() -> None:

@@ -24,6 +24,8 @@ def test_the_names(finished: Finished) -> None:
         "model": folder.model,
         "curves.png": folder.curves,
         "confusion.png": folder.confusion,
+        "hygiene.json": folder.hygiene,
+        "lengths.png": folder.lengths,
         "report.md": folder.report,
     }
     assert {path.name: path for path in folder.path.iterdir()} == named

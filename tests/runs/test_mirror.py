@@ -124,7 +124,8 @@ def test_the_tags_lead_to_the_run(mirrored: tuple[MlflowClient, Run], finished: 
 def test_artifacts_are_everything_but_weights(mirrored: tuple[MlflowClient, Run], finished: Finished) -> None:
     client, run = mirrored
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert names == {"hydra", "report.md", "curves.png", "confusion.png", "epochs.jsonl", "environment.json"}
+    pictures = {"curves.png", "confusion.png", "lengths.png"}
+    assert names == {"hydra", "report.md", "hygiene.json", "epochs.jsonl", "environment.json"} | pictures
     config = {file.path for file in client.list_artifacts(run.info.run_id, "hydra")}
     assert config == {"hydra/config.yaml", "hydra/overrides.yaml", "hydra/hydra.yaml"}
     kept = finished.home / "outputs" / "mlflow-artifacts" / run.info.run_id / "artifacts"
@@ -168,7 +169,10 @@ def test_numbers_that_are_none_are_no_failure(mirror: Mirror, client: MlflowClie
     assert points(client, mirror.run_id, "eval_loss") == []
 
 
-def test_more_than_mlflow_takes_at_once(store: str, tmp_path: Path, client: MlflowClient) -> None:
+def test_more_than_mlflow_takes_at_once(
+    store: str, tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")  # as of a server that refuses what is too long
     mirror = Mirror(Tracker(every_steps=1), tmp_path, lambda sentence: pytest.fail(sentence))
     parameters = {f"setting{number}": "x" * (7_000 if number == 0 else 1) for number in range(205)}
     mirror.start("run", parameters, {}, DATA)
@@ -245,3 +249,12 @@ def test_the_store_is_in_the_output_folder(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert Tracker().resolved_uri(Path("outputs")) == f"sqlite:///{tmp_path}/outputs/mlflow.db"
     assert Tracker(uri="http://server").resolved_uri(Path("outputs")) == "http://server"
+
+
+def test_any_name_of_a_class_makes_a_metric(mirror: Mirror, client: MlflowClient) -> None:
+    names = ["don't know", "a/b", "c@d (e)", "größer: 5 %", "x" * 300]
+    metrics = {f"precision_{name}": number / 8 for number, name in enumerate(names)}
+    mirror.epoch({"epoch": 1, "train_loss": 0.5, "eval_loss": 0.5, "metrics": metrics, "time": 1_700_000_000_000})
+    found = client.get_run(mirror.run_id or "").data.metrics
+    known = ["don_t know", "a_b", "c_d _e_", "größer: 5 _", "x" * 240]
+    assert [found[f"precision_{name}"] for name in known] == [number / 8 for number in range(5)]

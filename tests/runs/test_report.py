@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from llama_experiments.runs.folder import RunFolder
-from llama_experiments.runs.report import best_epoch, contents, write_report
+from llama_experiments.runs.report import best_epoch, class_table, contents, write_report
 from tests.runs.conftest import Finished
 from tests.runs.made import record, run_command
 
@@ -117,12 +119,55 @@ def test_the_report_of_a_run(finished: Finished) -> None:
     assert {link.rstrip("/") for link in links} == {path.name for path in finished.folder.path.iterdir()} - {
         "report.md"
     }
-    rows = table(report)[2:]
+    rows = table(report)[2:5]
     assert [row[0].strip("*") for row in rows] == ["0", "1", "2"]
     best = min(finished.epochs, key=lambda epoch: epoch["eval_loss"])
     assert [row[0] for row in rows if row[0].startswith("**")] == [f"**{best['epoch']}**"]
     assert f"the evaluation rows as epoch {max(best['epoch'], 1)} predicted them" in report
     assert "- device: " in report
+    assert table(report)[0][3:] == ["accuracy", "macro F1", "seconds"]  # the others are told by class
+
+
+def test_classes_and_data_are_told(finished: Finished) -> None:
+    report = finished.folder.report.read_text()
+    predictions = pq.read_table(finished.folder.predictions).to_pydict()
+    metrics = {epoch["epoch"]: epoch["metrics"] for epoch in finished.epochs}
+    kept = int(re.findall(r"## Classes, as epoch (\d) predicted them", report)[0])
+    cells = {row[0]: row[1:] for row in table(report)}
+    for name in ("negative", "positive"):
+        shares = [f"{metrics[kept][f'{what}_{name}']:.4f}" for what in ("precision", "recall")]
+        predicted = predictions["prediction"].count(name)
+        assert cells[name] == ["10", str(predicted), shares[0] if predicted else "--", shares[1]]
+    assert f"AUC {metrics[kept]['auc']:.4f}, calibration error {metrics[kept]['calibration_error']:.4f}." in report
+    assert cells["rows"] == ["48", "20"]
+    assert cells["left out: an empty text"] == ["0", "1"]
+    found = json.loads(finished.folder.hygiene.read_text())["parts"]
+    assert found["validation"]["left_out"] == {"an empty text": {"rows": 1, "numbers": [3]}}
+    assert cells["tokens"] == [f"{found[part]['lengths']['total']:,}" for part in ("train", "validation")]
+
+
+def test_a_class_without_rows_or_predictions() -> None:
+    predictions = {"label": ["a", "a", "b_1"], "prediction": ["a", "c", "a"]}
+    epoch = record(2, 0.5, 0.5, {"accuracy": 1 / 3, "precision_a": 0.5, "auc_like": 0.25})
+    lines = class_table(predictions, ["a", "b_1", "c"], epoch, ("accuracy",))
+    assert lines[0] == "## Classes, as epoch 2 predicted them"
+    assert table("\n".join(lines))[2:] == [
+        ["a", "2", "2", "0.5000", "0.5000"],
+        ["b\\_1", "1", "0", "--", "0.0000"],
+        ["c", "0", "1", "0.0000", "--"],
+    ]
+    assert lines[-1] == "AUC like 0.2500."
+
+
+def test_the_headline_is_what_is_told(folder: RunFolder) -> None:
+    epochs = [record(1, 0.5, 0.25, {"accuracy": 0.75, "macro_f1": 0.5, "precision_a": 0.125})]
+    tested = {"epoch": 1, "test_loss": 0.5, "metrics": {"accuracy": 0.25, "precision_a": 0.625}}
+    write_report(folder, {}, epochs, 1, "example", [], (), tested, ("accuracy", "macro_f1"))
+    report = folder.report.read_text()
+    assert "**0.2500**, accuracy 0.7500, macro F1 0.5000, after epoch 1." in report
+    assert "**0.5000**, accuracy 0.2500." in report
+    assert "0.125" not in report
+    assert "0.625" not in report
 
 
 def test_what_mlflow_shows_needs_nothing_else(folder: RunFolder) -> None:

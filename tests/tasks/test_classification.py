@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from datasets import ClassLabel
 from datasets import Dataset as Table
+from tokenizers.processors import TemplateProcessing
 
+from llama_experiments.data.examples import Examples
 from llama_experiments.data.rows import Rows
 from llama_experiments.errors import SettingError, UserError
 from llama_experiments.models.tokenizer import load_tokenizer
@@ -36,6 +39,7 @@ def test_rows_become_tokens_cut_to_the_length(tokenizer_folder: Path) -> None:
     assert max(map(len, whole)) > 6
     assert encoded == {
         "input_ids": [row[:6] for row in whole],
+        "tokens": [len(row) for row in whole],
         "label": [1, 0, 1],
         "row": [10, 11, 12],
         "count": [1, 1, 1],
@@ -101,13 +105,53 @@ def test_the_loss_is_a_sum(load: Load) -> None:
     assert whole.count == sum(part.count for part in parts)
 
 
-@pytest.mark.parametrize(
-    ("logits", "accuracy"),
-    [([[2.0, 1, 0], [0, 3, 1], [0, 0, 1]], 1.0), ([[0, 1.0, 0], [0, 3, 1], [1, 0, 0]], 1 / 3)],
-)
-def test_accuracy_is_the_share_of_hits(logits: list[list[float]], accuracy: float) -> None:
-    score = TASK.score({"logits": np.array(logits), "label": np.array([0, 1, 2])}, examples_of([[1], [2], [3]]))
-    assert score == {"accuracy": pytest.approx(accuracy)}
+@pytest.mark.parametrize("ends", ["", "</s>", "</s></s>"])
+def test_rows_are_cut_as_the_tokenizer_itself_would(ends: str, tokenizer_folder: Path) -> None:
+    """Special tokens after the text stay: a model may have learned to read a text's end off them."""
+    tokenizer = load_tokenizer(tokenizer_folder)
+    backend = tokenizer.backend_tokenizer
+    if ends:
+        single = " ".join(["<s>", "$A", *["</s>"] * ends.count("</s>")])
+        backend.post_processor = TemplateProcessing(single=single, special_tokens=[("<s>", 1), ("</s>", 2)])
+    texts = ["", "a", "a longer text about a kettle </s> and a train", "one two three " * 20]
+    for length in range(4, 12):
+        ours = SequenceClassification(max_length=length).encode({"text": texts, "label": [0] * 4}, 0, tokenizer)
+        backend.enable_truncation(length)
+        assert ours["input_ids"] == [encoding.ids for encoding in backend.encode_batch(texts)]
+        backend.no_truncation()
+        assert ours["tokens"] == [len(encoding.ids) for encoding in backend.encode_batch(texts)]
+
+
+def test_metrics_of_three_classes() -> None:
+    logits = np.log([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.7, 0.2]])
+    score = TASK.score({"logits": logits, "label": np.array([0, 1, 1, 2])}, examples_of([[1]] * 4))
+    assert score == {
+        "accuracy": 0.5,
+        "macro_f1": pytest.approx((2 / 3 + 1 / 2 + 0) / 3),
+        "calibration_error": pytest.approx((abs(1 - 0.8) + abs(0 - 0.6) + abs(1 - 0.5) + abs(0 - 0.7)) / 4),
+        "precision_negative": 0.5,
+        "recall_negative": 1.0,
+        "precision_neutral": 0.5,
+        "recall_neutral": 0.5,
+        "precision_positive": 0.0,
+        "recall_positive": 0.0,
+    }
+
+
+def test_two_classes_have_an_auc_by_the_second() -> None:
+    task = SequenceClassification(labels=["bad", "good"])
+    logits = np.array([[2.0, 0], [1.0, 0], [0.5, 0], [0, 1.0]])
+    predictions = {"logits": logits, "label": np.array([0, 1, 0, 1])}
+    score = task.score(predictions, examples_of([[1]] * 4))
+    assert (score["auc"], score["accuracy"]) == (0.75, 0.75)
+    predictions["label"] = np.ones(4, dtype=int)
+    assert "auc" not in task.score(predictions, examples_of([[1]] * 4))
+
+
+def test_a_model_that_diverged_is_scored_without_a_word() -> None:
+    logits = np.full((2, 3), np.nan)
+    score = TASK.score({"logits": logits, "label": np.array([0, 1])}, examples_of([[1]] * 2))
+    assert np.isnan(score["calibration_error"])
 
 
 def test_the_table_of_predictions_has_names_and_probabilities() -> None:
@@ -165,3 +209,72 @@ def test_fewer_than_two_names_are_refused(labels: list[str]) -> None:
 def test_texts_of_nothing_are_left_out() -> None:
     reasons = TASK.reasons_to_leave_out({"text": ["a", "", " \n", None, 3, "0"], "label": [0] * 6})
     assert [reason is None for reason in reasons] == [True, False, False, False, False, True]
+
+
+def weighted_batch(task: SequenceClassification) -> tuple[Examples, dict[str, torch.Tensor]]:
+    columns = {
+        "input_ids": ROWS,
+        "row": range(5),
+        "count": [1] * 5,
+        "label": LABELS,
+        "tokens": [len(r) for r in ROWS],
+    }
+    examples = task.weighted(Examples(pa.table({name: list(values) for name, values in columns.items()})))
+    return examples, examples.batch(np.arange(5))
+
+
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [
+        ({"negative": 3.0}, [3.0, 1.0, 1.0]),
+        ({"neutral": 0.5, "positive": 4.0}, [1.0, 0.5, 4.0]),
+        ("balanced", [5 / 6, 5 / 6, 5 / 3]),  # LABELS are 2, 2 and 1
+    ],
+)
+def test_weights_enter_the_objective_as_in_torch_and_nothing_else(
+    given: Any, weights: list[float], load: Load
+) -> None:
+    task = SequenceClassification(labels=TASK.names, class_weights=given)
+    model = load(task)
+    examples, batch = weighted_batch(task)
+    plain = no_gradient(TASK, model, batch_of(ROWS, LABELS))
+    output = no_gradient(task, model, batch)
+    assert torch.equal(output.loss, plain.loss)
+    assert plain.objective is None
+    assert output.objective is not None
+    theirs = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights))(plain.predictions["logits"], batch["label"])
+    assert float(output.objective) / examples.weights.sum() == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_without_weights_an_example_counts_for_its_items() -> None:
+    examples, batch = weighted_batch(TASK)
+    assert examples.weights is examples.counts
+    assert "weight" not in batch
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_weights_are_positive_numbers(weight: float) -> None:
+    with pytest.raises(SettingError, match="class_weights must be positive numbers"):
+        SequenceClassification(class_weights={"negative": weight})
+
+
+def test_weights_of_a_class_that_is_none() -> None:
+    task = SequenceClassification(class_weights={"postive": 2.0})
+    with pytest.raises(UserError, match=r"task\.class_weights\.postive: .* did you mean 'positive'\?"):
+        task.bind({"train": rows_of(["positive", "negative"])}, None)
+
+
+def test_sizes_of_classes_are_told_by_name() -> None:
+    task = SequenceClassification(labels=["bad", "good", "odd"])
+    assert task.class_sizes(task.prepared(rows_of(["good", "bad", "good"]))) == {"bad": 1, "good": 2, "odd": 0}
+
+
+def test_what_the_length_does_to_rows(tokenizer_folder: Path) -> None:
+    texts = ["short", "a longer text about a kettle and a train"]
+    tokenizer = load_tokenizer(tokenizer_folder)
+    whole = [len(ids) for ids in tokenizer(texts)["input_ids"]]
+    for length, cut in ((whole[1], [False, False]), (whole[1] - 1, [False, True]), (2, [True, True])):
+        task = SequenceClassification(max_length=length)
+        examples = Examples(pa.table(task.encode({"text": texts, "label": [0, 1]}, 0, tokenizer)))
+        assert task.row_tokens(examples).tolist() == whole
+        assert task.length_findings(examples)["cut off"].tolist() == cut

@@ -1,25 +1,28 @@
-"""Text generation: every token but the first is predicted once, and a chunked loss is the plain one."""
+"""Text generation's three formats: which columns, which rows, which tokens are learned, and how many bytes."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
+from typing import Any
 
+import datasets
 import numpy as np
 import pytest
-import torch
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast
 
+from llama_experiments.command_line.composition import compose_command
+from llama_experiments.config import build
+from llama_experiments.data.rows import Rows, load_rows
+from llama_experiments.data.tokenized import encode
+from llama_experiments.errors import UserError
+from llama_experiments.experiment import Experiment
 from llama_experiments.models.tokenizer import load_tokenizer
-from llama_experiments.tasks import text_generation
 from llama_experiments.tasks.text_generation import TextGeneration
-from tests.tasks.conftest import Load, batch_of, examples_of, gradients, no_gradient, with_padding_of
+from tests.tasks.tokenizers import LLAMA_2, byte_tokenizer, sentencepiece_tokenizer
 
-TASK = TextGeneration()
-# Of unlike lengths; 0 is a real token here, at the end of a row too.
-ROWS = [[1, 30, 31, 32, 33, 34, 35, 36], [1, 0], [1, 50, 51, 52, 0, 0], [0, 0, 0], [1, 60, 61, 62, 63]]
-WORDS = "the kettle was warm and bright but the train was cold "
+COMPLETION, CHAT = TextGeneration(format="completion"), TextGeneration(format="messages")
+HELLO = [{"role": "user", "content": "Was it warm?"}, {"role": "assistant", "content": "It was cold."}]
+BACKWARDS = [HELLO[1], HELLO[0]]
 
 
 @pytest.fixture(scope="module")
@@ -27,132 +30,160 @@ def tokenizer(tokenizer_folder: Path) -> PreTrainedTokenizerFast:
     return load_tokenizer(tokenizer_folder)
 
 
-def document(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """A text's tokens between the beginning and the end of a document."""
-    ids = tokenizer(text)["input_ids"]
-    assert ids[0] == tokenizer.bos_token_id
-    assert ids[-1] != tokenizer.eos_token_id
-    return [*ids, tokenizer.eos_token_id]
+@pytest.fixture(scope="module", params=["sentencepiece", "bytes"])
+def either(request: pytest.FixtureRequest, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    if request.param == "sentencepiece":
+        return load_tokenizer(tokenizer_folder)
+    return byte_tokenizer(tmp_path_factory.mktemp("bytes"), None)
 
 
-@pytest.mark.parametrize("max_length", [2, 3, 8, 25, 1000])
-def test_every_token_but_the_first_is_predicted_once(max_length: int, tokenizer: PreTrainedTokenizerFast) -> None:
-    texts = [WORDS[:end] for end in range(1, len(WORDS))] + [WORDS * 9]
-    encoded = TextGeneration(max_length=max_length).encode({"text": texts}, 100, tokenizer)
-    predicted: dict[int, list[int]] = {row: [] for row in range(100, 100 + len(texts))}
-    first: dict[int, int] = {}
-    for window, row, count in zip(encoded["input_ids"], encoded["row"], encoded["count"], strict=True):
-        assert 2 <= len(window) <= max_length
-        assert count == len(window) - 1
-        # A window begins with the token that the one before it ended with.
-        assert first.setdefault(row, window[0]) == window[0] or window[0] == predicted[row][-1]
-        predicted[row] += window[1:]
-    for row, text in enumerate(texts, 100):
-        assert [first[row], *predicted[row]] == document(text, tokenizer)
-    assert max_length < 1000 or len(encoded["row"]) == len(texts)
+def split(encoded: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> list[tuple[str, str]]:
+    """What is only read and what is learned of each window, as texts."""
+    return [
+        tuple(
+            tokenizer.decode([token for token, scored in zip(ids, mask, strict=True) if scored == learned])
+            for learned in (0, 1)
+        )
+        for ids, mask in zip(encoded["input_ids"], encoded["scored"], strict=True)
+    ]  # type: ignore[misc]
 
 
-def test_windows_are_full_but_the_last(tokenizer: PreTrainedTokenizerFast) -> None:
-    lengths = list(map(len, TextGeneration(max_length=8).encode({"text": [WORDS * 3]}, 0, tokenizer)["input_ids"]))
-    assert len(lengths) > 5
-    assert set(lengths[:-1]) == {8}
+def test_a_completion_is_learned_and_its_prompt_is_only_read(either: PreTrainedTokenizerFast) -> None:
+    pairs = {
+        "prompt": ["The kettle was", "The café:", "", "The film "],
+        "completion": [" warm.", " dull", "Hm.", "x"],
+    }
+    encoded = COMPLETION.encode(pairs, 0, either)
+    bos, eos = either.bos_token, either.eos_token
+    found = [(read.removeprefix(bos).strip(), learned) for read, learned in split(encoded, either)]
+    assert [read for read, _ in found] == [prompt.strip() for prompt in pairs["prompt"]]
+    assert all(learned.endswith(eos) for _, learned in found)
+    said = [learned.removesuffix(eos).strip() for _, learned in found]
+    assert said == [completion.strip() for completion in pairs["completion"]]
+    assert encoded["bytes"] == [6, 5, 3, 1]
+    assert encoded["count"] == [sum(mask) for mask in encoded["scored"]]
+    whole = [either(prompt + completion)["input_ids"] for prompt, completion in zip(*pairs.values(), strict=True)]
+    assert encoded["input_ids"] == [[*ids, either.eos_token_id] for ids in whole]
 
 
-def test_a_tokenizer_that_writes_the_end_itself_gets_no_second_one(tokenizer_folder: Path) -> None:
-    from tokenizers.processors import TemplateProcessing
-
-    tokenizer = load_tokenizer(tokenizer_folder)
-    special = [("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id)]
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("<s> $A </s>", None, special)
-    (ids,) = TASK.encode({"text": [WORDS]}, 0, tokenizer)["input_ids"]
-    assert ids.count(tokenizer.eos_token_id) == 1
-    assert ids[-1] == tokenizer.eos_token_id
+def test_the_end_spelled_out_in_a_prompt_or_a_completion_is_text(either: PreTrainedTokenizerFast) -> None:
+    eos = either.eos_token
+    encoded = COMPLETION.encode({"prompt": [f"a {eos} b"], "completion": [f" c {eos} d"]}, 0, either)
+    assert encoded["input_ids"][0].count(either.eos_token_id) == 1
+    assert either.decode(encoded["input_ids"][0]).count(eos) == 3
 
 
-def test_the_end_spelled_out_is_text(tokenizer: PreTrainedTokenizerFast) -> None:
-    (ids,) = TASK.encode({"text": ["one</s>two"]}, 0, tokenizer)["input_ids"]
-    assert ids.count(tokenizer.eos_token_id) == 1
+def test_a_prompt_longer_than_the_window_loses_its_beginning(tokenizer: PreTrainedTokenizerFast) -> None:
+    prompt = "the kettle was warm and bright but the train was cold " * 5
+    task = TextGeneration(format="completion", max_length=24)
+    encoded = task.encode({"prompt": [prompt], "completion": ["and dull."]}, 3, tokenizer)
+    ((read, learned),) = split(encoded, tokenizer)
+    assert len(encoded["input_ids"][0]) == 24
+    assert prompt.strip().endswith(read.strip()[4:])
+    assert len(read) > 20
+    assert learned == "and dull.</s>"
+    assert encoded["row"] == [3]
 
 
-def test_losses_are_transformers_own_with_a_mask(load: Load) -> None:
-    """With a mask, labels of -100 and one row at a time."""
-    model, batch = load(TASK).eval(), batch_of(ROWS)
-    mask = torch.arange(batch["input_ids"].shape[1]) < batch["lengths"][:, None]
-    labels = batch["input_ids"].masked_fill(~mask, -100)
-    ours = no_gradient(TASK, model, batch)
-    with torch.no_grad():
-        theirs = model(input_ids=batch["input_ids"], attention_mask=mask.long(), labels=labels).loss
-        by_row = [
-            model(input_ids=torch.tensor([row]), labels=torch.tensor([row])).loss * (len(row) - 1) for row in ROWS
-        ]
-    assert ours.count == sum(len(row) - 1 for row in ROWS)
-    assert float(ours.loss) / ours.count == pytest.approx(float(theirs), abs=1e-6)
-    assert ours.predictions["loss"].tolist() == pytest.approx([float(loss) for loss in by_row], abs=1e-4)
-    assert float(ours.loss) == pytest.approx(float(ours.predictions["loss"].sum()), abs=1e-4)
+def test_bytes_of_a_long_row_are_counted_with_its_first_window(tokenizer: PreTrainedTokenizerFast) -> None:
+    long = " the kettle was warm" * 8
+    for task, columns in (
+        (TextGeneration(max_length=24), {"text": [long, "The film."]}),
+        (TextGeneration(max_length=24, format="completion"), {"prompt": ["ä", "b"], "completion": [long, " dull"]}),
+    ):
+        encoded = task.encode(columns, 0, tokenizer)
+        windows = encoded["row"].count(0)
+        assert windows > 2
+        sizes = [len(text.encode()) for text in list(columns.values())[-1]]
+        assert encoded["bytes"] == [sizes[0], *[0] * (windows - 1), sizes[1]]
 
 
-@pytest.mark.parametrize("token", [0, 2, 36, 319])
-def test_what_stands_in_the_padding_changes_no_bit(token: int, load: Load) -> None:
-    model, batch = load(TASK), batch_of(ROWS)
-    wider = with_padding_of(3, batch)
-    expected, found = no_gradient(TASK, model, wider), no_gradient(TASK, model, with_padding_of(token, batch))
-    assert torch.equal(found.predictions["loss"], expected.predictions["loss"])
-    assert found.count == expected.count
-    ours, theirs = gradients(TASK, model, wider), gradients(TASK, model, with_padding_of(token, batch))
-    assert all(torch.equal(gradient, theirs[name]) for name, gradient in ours.items())
-    assert ours.keys() == dict(model.named_parameters()).keys()
+def test_texts_are_learned_whole_and_carry_no_mask(tokenizer: PreTrainedTokenizerFast) -> None:
+    encoded = TextGeneration().encode({"text": ["The film.", "The café."]}, 0, tokenizer)
+    assert "scored" not in encoded
+    assert encoded["bytes"] == [9, 10]
+    assert encoded["count"] == [len(ids) - 1 for ids in encoded["input_ids"]]
 
 
-def test_a_row_means_the_same_alone_and_in_any_company(load: Load) -> None:
-    model = load(TASK).eval()
-    together = no_gradient(TASK, model, batch_of(ROWS)).predictions["loss"]
-    alone = [no_gradient(TASK, model, batch_of([row])).predictions["loss"] for row in ROWS]
-    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+@pytest.mark.parametrize(
+    ("task", "columns"),
+    [(TextGeneration(), ("text",)), (COMPLETION, ("prompt", "completion")), (CHAT, ("messages",))],
+)
+def test_the_format_tells_the_columns(task: TextGeneration, columns: tuple[str, ...]) -> None:
+    assert task.columns == columns
+    others = [TextGeneration(), COMPLETION, CHAT]
+    assert sum(task.encoding_settings() == other.encoding_settings() for other in others) == 1
 
 
-@pytest.mark.parametrize("tokens", [1, 4, 7, 18, 19, 1000])  # at once; there are 19
-def test_a_loss_in_chunks_is_the_plain_one(tokens: int, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, batch = load(TASK), batch_of(ROWS)
-    assert sum(len(row) - 1 for row in ROWS) == 19
-    hidden = model.model(input_ids=batch["input_ids"]).last_hidden_state
-    logits = model.lm_head(hidden)[:, :-1]
-    targets = batch["input_ids"][:, 1:].masked_fill(torch.arange(1, 8) >= batch["lengths"][:, None], -100)
-    loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")
-    loss.backward()
-    plain = loss.item()
-    expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-
-    held: list[int] = []
-    model.lm_head.register_forward_hook(lambda _, arguments, output: held.append(len(output)))
-    monkeypatch.setattr(text_generation, "LOGITS_AT_ONCE", tokens * model.config.vocab_size)
-    found = gradients(TASK, model, batch)
-    assert max(held) == min(tokens, 19)
-    assert TASK.output(model, batch).loss.item() == pytest.approx(plain, abs=1e-5)
-    largest = max(float(gradient.abs().max()) for gradient in expected.values())
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=0, atol=2e-6 * largest)
-    with torch.inference_mode():
-        assert TASK.output(model, batch).loss.item() == pytest.approx(plain, abs=1e-5)
-
-
-def test_a_vocabulary_wider_than_a_chunk_still_goes_a_token_at_a_time(
-    load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, batch = load(TASK), batch_of(ROWS)
-    expected = TASK.output(model, batch).loss.item()
-    monkeypatch.setattr(text_generation, "LOGITS_AT_ONCE", 10)
-    assert TASK.output(model, batch).loss.item() == pytest.approx(expected, abs=1e-5)
-
-
-def test_perplexity_is_of_a_mean_over_tokens() -> None:
-    score = TASK.score({"loss": np.array([2.0, 10.0]), "count": np.array([1, 5])}, examples_of([[1, 2]]))
-    assert score == {"perplexity": pytest.approx(math.exp(2.0))}
-    assert math.isfinite(
-        TASK.score({"loss": np.array([1e6]), "count": np.array([1])}, examples_of([[1, 2]]))["perplexity"]
+def test_rows_without_anything_to_learn_are_left_out() -> None:
+    reasons = COMPLETION.reasons_to_leave_out(
+        {"prompt": ["a", "", None, 3, "a", "a"], "completion": ["b", "b", "b", "b", " ", None]}
     )
+    empty = "an empty completion"
+    assert reasons == [None, None, "no prompt", "no prompt", empty, empty]
+    assert CHAT.reasons_to_leave_out({"messages": [HELLO, None]}) == [
+        None,
+        "messages that are no list of {role, content}",
+    ]
 
 
-def test_the_head_is_the_checkpoints() -> None:
-    """A language model's head is no new one: it has to be in the checkpoint."""
-    assert not TextGeneration.head_may_be_fresh
-    assert TextGeneration().model_class().__name__ == "LlamaForCausalLM"
+def rows_of(chats: list[Any]) -> Rows:
+    table = datasets.Dataset.from_list([{"messages": chat} for chat in chats])
+    return Rows("train", "chats.jsonl", table, np.arange(len(chats)) + 1, {})
+
+
+def test_chats_that_the_template_does_not_take_are_counted(tokenizer_folder: Path, tmp_path: Path) -> None:
+    tokenizer = sentencepiece_tokenizer(tokenizer_folder, LLAMA_2)
+    examples = encode(rows_of([BACKWARDS, HELLO, BACKWARDS]), CHAT, tokenizer, tmp_path)
+    assert examples.fixed["row"].tolist() == [1]
+    assert CHAT.length_findings(examples)["that the chat template does not take"].tolist() == [True, False, True]
+    plain = TextGeneration(format="messages", chat_template="plain")
+    assert encode(rows_of([BACKWARDS, HELLO]), plain, tokenizer, tmp_path).fixed["row"].tolist() == [0, 1]
+
+
+def test_a_template_that_takes_none_is_told_with_its_words(tokenizer_folder: Path, tmp_path: Path) -> None:
+    tokenizer = sentencepiece_tokenizer(tokenizer_folder, LLAMA_2)
+    with pytest.raises(
+        UserError, match=r"takes none of the messages \(Conversation roles must alternate.*plain takes"
+    ):
+        encode(rows_of([BACKWARDS, BACKWARDS]), CHAT, tokenizer, tmp_path)
+    assert not list(tmp_path.glob("*.arrow"))
+
+
+def test_another_chat_template_is_another_encoding(tokenizer_folder: Path, tmp_path: Path) -> None:
+    """Tokens are kept by content, and the backend does not know the template."""
+    rows = rows_of([HELLO])
+    found = [
+        encode(rows, CHAT, sentencepiece_tokenizer(tokenizer_folder, template), tmp_path).lengths.tolist()
+        for template in (None, LLAMA_2, None)
+    ]
+    assert found[0] == found[2] != found[1]
+    assert len(list(tmp_path.glob("*.arrow"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("text_generation", "reads text"),
+        ("text_completion", "reads prompt and completion"),
+        ("chat", "reads messages"),
+    ],
+)
+def test_a_column_that_the_format_does_not_read_is_told(task: str, words: str) -> None:
+    experiment = build(compose_command([f"task={task}", "+dataset.columns.label=stars"]).tree, Experiment)
+    (mistake,) = [mistake for mistake in experiment.problems() if mistake.path == "dataset.columns.label"]
+    assert words in mistake.sentence
+
+
+@pytest.mark.parametrize("task", ["text_completion", "chat"])
+def test_the_embedded_rows_are_all_usable(task: str, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    experiment = build(compose_command([f"task={task}"]).tree, Experiment)
+    rows = load_rows(experiment.dataset, experiment.task)
+    assert all(not part.left_out for part in rows.values())
+    assert min(len(part) for part in rows.values()) >= 40
+
+
+@pytest.mark.parametrize(("setting", "value"), [("sample_tokens", -1), ("sample_temperature", -0.1)])
+def test_settings_that_mean_nothing_are_refused(setting: str, value: float) -> None:
+    with pytest.raises(UserError, match=setting):
+        TextGeneration(**{setting: value})  # type: ignore[arg-type]

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from llama_experiments.data.examples import Batch
+from llama_experiments.tasks.base import Output
+from llama_experiments.tasks.task_model import TaskModel
 from llama_experiments.training.device import make_accelerator
 from llama_experiments.training.evaluation import Evaluation, evaluate
 from llama_experiments.training.settings import Training
@@ -68,7 +71,29 @@ def test_the_mode_of_the_model_is_given_back(training: bool, sentiment: Case) ->
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+class Narrow(torch.nn.Module):
+    """A model whose predictions are in bf16, which numpy does not have."""
+
+    def __init__(self, model: TaskModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Output:
+        output: Output = self.model(batch)
+        narrow = {
+            name: value.bfloat16() if value.is_floating_point() else value
+            for name, value in output.predictions.items()
+        }
+        return Output(output.loss, output.count, narrow)
+
+
 def test_predictions_in_a_narrow_type_become_numbers_that_numpy_has(case: Case) -> None:
-    found = evaluated(case, 8, precision="bf16")
-    assert {values.dtype.kind for values in found.predictions.values()} <= {"f", "i"}
-    assert found.loss == pytest.approx(evaluated(case, 8).loss, abs=0.05)
+    accelerator = make_accelerator(Training(learning_rate=1.0))
+    found = evaluate(Narrow(case.task_model()), case.task, case.examples["validation"], 8, accelerator)
+    assert found.predictions["loss"].dtype == np.float32
+    assert found.loss == pytest.approx(evaluated(case, 8).loss, rel=5e-3)
+
+
+def test_the_evaluation_is_in_the_arithmetic_of_the_training(case: Case) -> None:
+    narrow, exact = evaluated(case, 8, precision="bf16"), evaluated(case, 8)
+    assert 0 < abs(narrow.loss - exact.loss) < 0.05

@@ -78,7 +78,13 @@ def commands(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Co
     return Commands(folder, model_folder)
 
 
-SENTIMENT = ["dataset=local_sentiment", "task.max_length=48", "training.micro_batch_size=3"]
+# With weights the processes have unlike shares of a step.
+SENTIMENT = [
+    "dataset=local_sentiment",
+    "task.max_length=48",
+    "task.class_weights={negative:3}",
+    "training.micro_batch_size=3",
+]
 TEXT_GENERATION = [
     "task=text_generation",
     "dataset=local_text_generation",
