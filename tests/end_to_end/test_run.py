@@ -22,6 +22,8 @@ def test_a_run_leaves_everything(command: Command, local_run: list[str], tmp_pat
         "model",
         "curves.png",
         "confusion.png",
+        "hygiene.json",
+        "lengths.png",
         "report.md",
     }
     epochs = [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
