@@ -59,14 +59,22 @@ def locate(context: str, answers: Answers) -> Answers:
     )
 
 
-def why_unusable(question: Any, context: Any, value: Any) -> str | None:
-    """Why a row cannot be learned from, or None."""
+def why_unreadable(question: Any, context: Any, value: Any) -> str | None:
+    """Why a row is no question with answers on a context, or None."""
     for name, text in (("question", question), ("context", context)):
         if not isinstance(text, str) or not text.strip():
             return f"an empty {name}"
-    answers = read_answers(value)
-    if answers is None:
+    if read_answers(value) is None:
         return "no answers" if value is None or value == "" else "answers of an unknown form"
+    return None
+
+
+def why_unusable(question: Any, context: Any, value: Any) -> str | None:
+    """Why a span of the context cannot be learned as the row's answer, or None."""
+    if (reason := why_unreadable(question, context, value)) is not None:
+        return reason
+    answers = read_answers(value)
+    assert answers is not None
     if answers.texts and not locate(context, answers).spans:
         return "an answer that does not stand in its context"
     return None

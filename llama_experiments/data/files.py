@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
-import io
 import itertools
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
+from llama_experiments.data.broken_files import DELIMITERS, check_encoding, diagnosis, text_of
 from llama_experiments.data.squad import read_squad
 from llama_experiments.errors import UserError, offer
 from llama_experiments.files import open_file
@@ -31,10 +29,7 @@ SUFFIXES = {
     ".tokens": "text",
     ".md": "text",
 }
-DELIMITERS = {"csv": ",", "tsv": "\t"}
 SAVED = "saved"  # the format of a folder that `datasets` saved
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-CHUNK = 1 << 20
 FIRST_ROWS = 100  # of a JSONL file, which tell its columns
 LONGEST_FIELD = (1 << 31) - 1  # bytes; the csv module takes 128 KiB unless told
 
@@ -106,7 +101,7 @@ def read_files(paths: list[Path], file_format: str, sample_by: str) -> Table:
         return _read_saved(paths)
     if kind != "parquet":
         for path in paths:
-            _check_encoding(path)
+            check_encoding(path)
     options: dict[str, Any] = {}
     if kind == "squad":
         return read_squad(paths)
@@ -130,7 +125,7 @@ def read_files(paths: list[Path], file_format: str, sample_by: str) -> Table:
     except (DatasetGenerationError, ValueError, OSError, TypeError) as error:
         if "corresponds to no data" in str(error):
             raise _no_rows(paths) from error
-        raise UserError(_diagnosis(paths, kind, error)) from error
+        raise UserError(diagnosis(paths, kind, error)) from error
     if not len(table):
         raise _no_rows(paths)
     return table
@@ -172,43 +167,12 @@ def _suffix(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
-def _check_encoding(path: Path) -> None:
-    """Refuse binary and non-UTF-8 files with the place of the first wrong byte."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    line = 1
-    try:
-        with open_file(path) as stream:
-            while chunk := stream.read(CHUNK):
-                if line == 1 and chunk.startswith(UTF_16):
-                    raise UserError(
-                        f"{path.name} is UTF-16, not UTF-8; convert it, for example: "
-                        f"iconv -f utf-16 -t utf-8 {path.name}"
-                    )
-                if b"\0" in chunk:
-                    raise UserError(f"{path.name} is a binary file (a zero byte near line {line}), not text")
-                try:
-                    decoder.decode(chunk)
-                except UnicodeDecodeError as error:
-                    # The decoder may hold a few bytes of the chunk before; they hold no line break.
-                    line += chunk.count(b"\n", 0, max(error.start, 0))
-                    raise UserError(
-                        f"{path.name} is not UTF-8 (line {line}, byte 0x{error.object[error.start]:02x}); "
-                        f"convert it, for example: iconv -f latin1 -t utf-8 {path.name}"
-                    ) from error
-                line += chunk.count(b"\n")
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path.name} ends in the middle of a UTF-8 character") from error
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise UserError(f"{path.name} is not a whole gzip file: {error}") from error
-
-
 def _common_header(paths: list[Path], delimiter: str) -> list[str]:
     csv.field_size_limit(LONGEST_FIELD)
     headers = []
     for path in paths:
         with open_file(path) as stream:
-            rows = csv.reader(_text(stream), delimiter=delimiter)
+            rows = csv.reader(text_of(stream), delimiter=delimiter)
             header = next(rows, [])
             if next(rows, None) is None:
                 raise UserError(f"{path.name} has a header but no rows")
@@ -217,11 +181,6 @@ def _common_header(paths: list[Path], delimiter: str) -> list[str]:
         headers.append(header)
     _same_columns(paths, headers)
     return headers[0]
-
-
-def _text(stream: BinaryIO) -> io.TextIOWrapper:
-    """A file's text, its line breaks as they are."""
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
 
 
 def _same_columns(paths: list[Path], columns: list[list[str]]) -> None:
@@ -247,7 +206,7 @@ def _columns_of(path: Path, kind: str) -> list[str]:
 
 def _first_json_rows(path: Path) -> list[Any]:
     with open_file(path) as stream:
-        lines = _text(stream)
+        lines = text_of(stream)
         try:
             first = lines.readline()
             if first.lstrip().startswith("["):
@@ -255,52 +214,3 @@ def _first_json_rows(path: Path) -> list[Any]:
             return [json.loads(line) for line in [first, *itertools.islice(lines, FIRST_ROWS)] if line.strip()]
         except ValueError:  # told with its place when the file is read
             return []
-
-
-def _diagnosis(paths: list[Path], kind: str, error: BaseException) -> str:
-    """The library's failure in a sentence, with the line where it can be found."""
-    for path in paths:
-        sentence = _broken_json(path) if kind == "json" else None
-        if kind in DELIMITERS:
-            sentence = _broken_table(path, DELIMITERS[kind])
-        if sentence is not None:
-            return sentence
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    names = ", ".join(path.name for path in paths)
-    return f"{names} cannot be read as {kind}: {' '.join(str(cause).split())[:300]}"
-
-
-def _broken_table(path: Path, delimiter: str) -> str | None:
-    with open_file(path) as stream:
-        rows = csv.reader(_text(stream), delimiter=delimiter, strict=True)
-        columns, line = len(next(rows, [])), 2
-        try:
-            for row in rows:
-                if len(row) > columns:
-                    return f"{path.name}: line {line} has {len(row)} fields, but the header has {columns}"
-                line = rows.line_num + 1
-        except csv.Error as error:
-            return f"{path.name}: the row that begins in line {line} does not end as CSV should: {error}"
-    return None
-
-
-def _broken_json(path: Path) -> str | None:
-    with open_file(path) as stream:
-        text = stream.read().decode("utf-8-sig")
-    if text.lstrip().startswith("["):
-        try:
-            json.loads(text)
-        except json.JSONDecodeError as error:
-            return f"{path.name} is not JSON: {error.msg} at line {error.lineno}"
-        return None
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                return f"{path.name}: line {number} is not JSON: {error.msg} at column {error.colno}"
-            if not isinstance(row, dict):
-                return f"{path.name}: line {number} is not an object with columns"
-    return None

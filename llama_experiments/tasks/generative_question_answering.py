@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llama_experiments.data.answers import located, read_answers
+from llama_experiments.data.answers import located, read_answers, why_unreadable
 from llama_experiments.errors import check_settings
 from llama_experiments.tasks.base import Sample, Written
 from llama_experiments.tasks.completion import completion_document
@@ -155,10 +155,7 @@ def _places(template: str) -> set[str | None]:
 
 def _why_unusable(question: Any, context: Any, value: Any) -> str | None:
     """Why a row cannot be learned from, or None. The answer need not stand in the context."""
-    for name, text in (("question", question), ("context", context)):
-        if not isinstance(text, str) or not text.strip():
-            return f"an empty {name}"
+    if (reason := why_unreadable(question, context, value)) is not None:
+        return reason
     answers = read_answers(value)
-    if answers is None:
-        return "no answers" if value is None or value == "" else "answers of an unknown form"
-    return None if not answers.texts or answers.texts[0].strip() else "an empty answer"
+    return None if not answers or not answers.texts or answers.texts[0].strip() else "an empty answer"
