@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llama_experiments.data.rows import Rows
     from llama_experiments.tasks.base import Task
 
-VERSION = 3  # of the encoding: raised when the same inputs give other tokens
+VERSION = 4  # of the encoding: raised when the same inputs give other tokens
 BATCH_ROWS = 2_000
 
 

@@ -70,7 +70,7 @@ def test_what_is_no_answer(value: Any) -> None:
         ("cat", 5, 4),  # put right: it stands only once
         ("cat", NOWHERE, 4),
         ("cat", 10_000, 4),  # past the end
-        ("cat", -60, 4),
+        ("cat", 4 - len(CONTEXT), 4),  # no place from the end
         ("the", 25, NOWHERE),  # there are several: which one?
         ("sat", NOWHERE, NOWHERE),
         ("bird", 4, NOWHERE),

@@ -272,6 +272,16 @@ def test_labels_decode_to_the_answer(room: int, stride: int, context: str, real:
     assert seen >= (2 * len(starts) - 1 if room == 500 else 3)
 
 
+def test_spaces_around_an_answer_are_not_learned(real: PreTrainedTokenizerFast) -> None:
+    """Not even where a space is a token of its own."""
+    context = "It saw  🦙  there."
+    (plain,), *spaced = (
+        made(real, context, answer, room=500, stride=0, question="Which one?")
+        for answer in ("🦙", " 🦙 ", "  🦙", "🦙  ")
+    )
+    assert all((window.start, window.end) == (plain.start, plain.end) for (window,) in spaced)
+
+
 @pytest.mark.parametrize("context", AWKWARD)
 def test_every_character_of_a_context_can_be_an_answer(context: str, real: PreTrainedTokenizerFast) -> None:
     """Also one that is several tokens, or a part of one: the labels hold it, and no token more than it touches."""
