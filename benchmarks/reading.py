@@ -61,7 +61,8 @@ def make_reviews(file: Path, rows: int) -> None:
 
 
 def ours(file: Path, cache: Path) -> int:
-    """By this package: files checked, rows checked, classes, content hash, tokens. Returns the tokens."""
+    """By this package: files checked, rows checked, classes, hygiene, content hash, tokens. Returns the tokens."""
+    from llama_experiments.data.hygiene import check_rows
     from llama_experiments.data.rows import load_rows
     from llama_experiments.data.sources import LocalFiles
     from llama_experiments.data.tokenized import encode
@@ -70,9 +71,11 @@ def ours(file: Path, cache: Path) -> int:
     few = file.with_name("few.csv")
     with file.open(encoding="utf-8") as stream:
         few.write_text("".join(next(stream) for _ in range(21)), encoding="utf-8")
-    rows = load_rows(LocalFiles(train=str(file), validation=str(few)), SequenceClassification(max_length=LENGTH))
+    dataset = LocalFiles(train=str(file), validation=str(few))
+    rows = load_rows(dataset, SequenceClassification(max_length=LENGTH))
     task = SequenceClassification(max_length=LENGTH).bind(rows, None)
-    return int(encode(task.prepared(rows["train"]), task, tokenizer(), cache).lengths.sum())
+    rows, _ = check_rows({part: task.prepared(rows[part]) for part in rows}, task, dataset)
+    return int(encode(rows["train"], task, tokenizer(), cache).lengths.sum())
 
 
 def bare(file: Path) -> int:

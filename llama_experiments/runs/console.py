@@ -14,6 +14,7 @@ from llama_experiments.training.loop import Step
 
 BAR = "{desc} {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
 LONGEST_PROMPT = 200  # characters shown of it
+WIDTH = 90  # characters of a line of samples
 SMOOTHING = 0.05  # of the bar's loss: the weight of the newest step
 
 
@@ -88,7 +89,7 @@ class Console:
     def samples(self, samples: Sequence[Sample]) -> None:
         """What the model wrote, a paragraph each: the prompt in guillemets, then its continuation."""
         for sample in samples:
-            self.line(textwrap.fill(told(sample), 100, initial_indent="    ", subsequent_indent="    "))
+            self.line(textwrap.fill(told(sample), WIDTH, initial_indent="    ", subsequent_indent="    "))
 
     def test(self, record: dict[str, Any]) -> None:
         """`Test, by epoch 2's weights  test loss 0.4321  accuracy 0.812`."""
@@ -131,3 +132,9 @@ def chosen(metrics: dict[str, Any], headline: Collection[str] | None) -> dict[st
 def number(value: Any, digits: int = 4) -> str:
     """A number for people; a journal's 'inf' stays a word."""
     return f"{value:.{digits}f}" if isinstance(value, int | float) else str(value)
+
+
+def as_text(samples: Sequence[Sample]) -> str:
+    """Samples as a text file, in lines that a page shows whole."""
+    lines = [line for sample in samples for line in (*f"{sample.prompt}{sample.continuation}".split("\n"), "")]
+    return "\n".join(textwrap.fill(line, WIDTH, replace_whitespace=False) for line in lines)

@@ -16,7 +16,7 @@ from llama_experiments.errors import UserError
 from llama_experiments.files import replaced, replaced_folder, write_text
 from llama_experiments.models.base import load_weights, quiet_transformers, save_weights
 from llama_experiments.paths import show
-from llama_experiments.runs.console import Console
+from llama_experiments.runs.console import Console, as_text
 from llama_experiments.runs.data_report import data_section
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import Journal
@@ -93,7 +93,7 @@ class Record:
             if epoch.evaluation and (samples := epoch.evaluation.samples):
                 self._samples[epoch.epoch] = samples
                 self.console.samples(samples)
-                self.mirror.samples(epoch.epoch, "\n\n".join(s.prompt + s.continuation for s in samples) + "\n")
+                self.mirror.samples(epoch.epoch, as_text(samples))
 
     def improves(self, epoch: Epoch) -> bool:
         """Whether an epoch's evaluation loss is the lowest since training began."""

@@ -17,7 +17,7 @@ from llama_experiments.models.base import quiet_transformers
 from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.models.checkpoint_files import INDEX
 from tests.conftest import save_tiny_llama
-from tests.models.checkpoints import SENTIMENT, TEXT, change, differing, load, stored, token_ids
+from tests.models.checkpoints import SENTIMENT, TEXT, as_a_run_saves, change, differing, load, stored, token_ids
 
 JUNK = b"not what its name says"
 
@@ -139,6 +139,8 @@ def test_all_the_tokenizer_files_of_old(folder: Path, tokenizer_folder: Path, mo
     loaded = load(folder, SENTIMENT)
     assert loaded.tokenizer(texts)["input_ids"] == plain(texts)["input_ids"]
     assert loaded.model.config.pad_token_id == loaded.tokenizer.pad_token_id == 0  # not eos, which the files name
+    again = AutoTokenizer.from_pretrained(as_a_run_saves(loaded, folder / "run"))
+    assert (again.pad_token, again.pad_token_id, len(again)) == ("<unk>", 0, 320)  # and no '▁<unk>' beside
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()

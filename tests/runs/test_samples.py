@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llama_experiments.runs.console import LONGEST_PROMPT, Console, told
+from llama_experiments.runs.console import LONGEST_PROMPT, WIDTH, Console, as_text, told
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import Journal, read_journal
 from llama_experiments.runs.report import samples_by_prompt
@@ -82,3 +82,11 @@ def test_the_report_sets_a_prompts_continuations_side_by_side() -> None:
 
 def test_a_prompt_of_several_lines_is_quoted_as_such() -> None:
     assert "> User: Hi.  \n> Assistant:  " in samples_by_prompt({0: [Sample("User: Hi.\nAssistant:", " Yes.")]})
+
+
+def test_samples_as_a_file_keep_their_lines_and_are_narrow() -> None:
+    samples = [Sample("User: Hi.\nAssistant:", " so" * 100), *SAMPLES]
+    text = as_text(samples)
+    assert text.startswith("User: Hi.\nAssistant: so so")
+    assert all(len(line) <= WIDTH for line in text.split("\n"))
+    assert text.split() == " ".join(f"{sample.prompt}{sample.continuation}" for sample in samples).split()
