@@ -88,7 +88,8 @@ class Experiment:
         environment = describe_environment(accelerator, rows, self.dataset, loaded)
         task_model = TaskModel(model, task)
         packed = self.training.packs(model.config._attn_implementation)
-        probe_padding(task_model, examples["validation"], accelerator.device, packed)
+        with accelerator.autocast():
+            probe_padding(task_model, examples["validation"], accelerator.device, packed)
 
         speaks = accelerator.is_main_process
         console = Console(self.training.epochs, speaks, task.headline)

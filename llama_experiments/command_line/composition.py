@@ -105,7 +105,7 @@ def compose_command(
         ConfigError: an unknown choice of a group, or what Hydra itself cannot make sense of.
     """
     roots = [primary, *config_dirs]
-    parsed = parse(overrides)
+    parsed = [_plain_choice(override, roots) for override in parse(overrides)]
     mistakes, kept = [], []
     for override in parsed:
         group = override.key_or_group
@@ -131,6 +131,13 @@ def compose_command(
     if mistakes:
         raise ConfigError([*mistakes, *_further_mistakes(composition)])
     return composition
+
+
+def _plain_choice(override: Override, roots: Sequence[Path]) -> Override:
+    """`+experiment=stories` as `experiment=stories`: people write the plus, and every group is there already."""
+    if not (override.is_add() and is_group(roots, override.key_or_group)):
+        return override
+    return parse([(override.input_line or "").lstrip("+")])[0]
 
 
 def other_values(composition: Composition, config_dirs: Sequence[Path] = ()) -> Iterator[Composition]:

@@ -16,6 +16,8 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}  # n
 def probe_padding(task_model: TaskModel, examples: Examples, device: torch.device, packed: bool = False) -> float:
     """Compare the shortest example's loss alone and beside the longest; returns the difference.
 
+    Called under the run's autocast: it is that arithmetic which is tried, and flash attention knows no other.
+
     Raises:
         UserError: they differ, so the model's attention looks at padding, or at neighbours.
     """
@@ -28,7 +30,8 @@ def probe_padding(task_model: TaskModel, examples: Examples, device: torch.devic
         beside = task_model(to_device(examples.batch(pair, packed), device)).predictions["loss"][1]
     task_model.train(was_training)
     difference = float((alone - beside).abs()) / int(examples.counts[pair[1]])
-    dtype = next(task_model.parameters()).dtype
+    autocast = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if autocast else next(task_model.parameters()).dtype
     if not difference <= TOLERANCE.get(dtype, 1e-3):
         if packed:
             raise UserError(

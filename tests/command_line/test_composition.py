@@ -64,3 +64,10 @@ def test_what_is_no_override_is_told_for_each() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(["seed", "a=[", "seed=range(0,0)", "seed=1"])
     assert len(caught.value.mistakes) == 3
+
+
+def test_a_groups_choice_may_be_written_with_a_plus() -> None:
+    plain, plus = (compose_command([f"{sign}experiment=stories", f"{sign}stand_in=embedded"]) for sign in ("", "+"))
+    assert plus.tree == plain.tree
+    assert plus.choices["stand_in"] == "embedded"
+    assert plus.for_hydra() == plain.for_hydra() == ["experiment=stories", "stand_in=embedded"]

@@ -62,3 +62,12 @@ def test_the_mode_of_the_model_is_given_back(training: bool, sentiment: Case) ->
     model = sentiment.task_model().train(training)
     probe_padding(model, sentiment.examples["validation"], CPU)
     assert {module.training for module in model.modules()} == {training}
+
+
+def test_the_runs_arithmetic_is_tried(sentiment: Case) -> None:
+    """Under autocast to bf16 the probe computes in bf16, as the run will."""
+    model, seen = sentiment.task_model(), []
+    model.model.score.register_forward_hook(lambda _, __, logits: seen.append(logits.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        probe_padding(model, sentiment.examples["validation"], CPU)
+    assert seen == [torch.bfloat16, torch.bfloat16]
