@@ -5,16 +5,15 @@ By hand, in a folder with a few GB free:
     python benchmarks/reading.py FOLDER                     # 560,000 rows, about 430 MB, the size of Yelp polarity
     python benchmarks/reading.py FOLDER --rows 100000       # for memory: beside --rows 400000
 
-What it gave on two cores that several other programs used as well: seconds of CPU, in brackets those of the clock,
-and the most memory that was the process's own, libraries and all (mapped files are not):
+What it gave on two cores: seconds, seconds of CPU, and the most memory that was the process's own, libraries and all
+(mapped files are not). The tests ran beside the second half of the first line:
 
-    rows       bare `datasets`                   ours                              ours again
-    560,000    212 s of CPU (564 s)   560 MB     122 s of CPU (232 s)   587 MB     1.9 s of CPU (6.5 s)   325 MB
-    400,000    155 s of CPU (599 s)   548 MB     103 s of CPU (496 s)   582 MB     1.7 s of CPU (8.4 s)   318 MB
-    100,000     35 s of CPU (110 s)   446 MB      21 s of CPU (71 s)    486 MB     0.4 s of CPU (1.3 s)   311 MB
+    rows       bare `datasets`            ours, hygiene report included   ours again
+    560,000    153 s  196 s CPU  548 MB   133 s  133 s CPU  658 MB         8.0 s  5.5 s CPU  439 MB
+    100,000     22 s   34 s CPU  445 MB    16 s   22 s CPU  522 MB         2.8 s  1.6 s CPU  416 MB
 
-The first reading's 100 MB more are those of `datasets`' CSV reader, which both ways have; from 400,000 rows on they
-are no more. What is ours, and stays, is about 30 bytes for a row of 782 bytes of text and 950 of tokens.
+Both ways grow by about 100 MB from the one to the other, in the CSV reader of `datasets`. What is ours, and stays, is
+about 40 bytes for a row of 782 bytes of text and 950 of tokens.
 """
 
 from __future__ import annotations
