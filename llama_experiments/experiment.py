@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_experiments.data.sources import Dataset
 from llama_experiments.errors import Mistake, check_settings, offer
@@ -16,6 +16,14 @@ from llama_experiments.runs.reference import Reference
 from llama_experiments.tasks.base import Task
 from llama_experiments.techniques.base import Technique
 from llama_experiments.training.settings import Training
+from llama_experiments.training.tuning import Attempt, Tuning
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel
+
+    from llama_experiments.models.base import Loaded
+    from llama_experiments.techniques.base import ParameterGroup
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +36,7 @@ class Experiment:
     technique: Technique
     training: Training
     tracker: Tracker
+    tuning: Tuning | None = None  # of the learning rate, before the run
     seed: int = 0
     output_dir: str = "outputs"
     reference: Reference | None = None  # losses that somebody printed, for the report
@@ -53,55 +62,65 @@ class Experiment:
         from llama_experiments.data.hygiene import check_rows
         from llama_experiments.data.rows import load_rows
         from llama_experiments.data.tokenized import encode
-        from llama_experiments.models.base import cast_parameters, check_length
+        from llama_experiments.models.base import check_length
         from llama_experiments.runs.console import Console
         from llama_experiments.runs.data_report import data_facts
-        from llama_experiments.runs.describe import describe_run, leaves, run_tags
+        from llama_experiments.runs.describe import describe_run, leaves, run_cost, run_tags
         from llama_experiments.runs.environment import describe_environment
         from llama_experiments.runs.folder import RunFolder
         from llama_experiments.runs.mirror import Mirror
         from llama_experiments.runs.record import Record
         from llama_experiments.tasks.task_model import TaskModel
-        from llama_experiments.training.device import frozen_dtype, make_accelerator
+        from llama_experiments.techniques.proof import Proof
+        from llama_experiments.training.device import make_accelerator
         from llama_experiments.training.evaluation import evaluate
         from llama_experiments.training.loop import fit
+        from llama_experiments.training.memory import PeakMemory
         from llama_experiments.training.probe import probe_padding
 
-        output_dir = Path(self.output_dir)
+        cache = Path(self.output_dir) / "cache"
         accelerator = make_accelerator(self.training)
         with accelerator.main_process_first():  # the others find what the first has kept
             rows = load_rows(self.dataset, self.task)
             task = self.task.bind(rows, self.dataset.labels)
             rows, hygiene = check_rows({part: task.prepared(rows[part]) for part in rows}, task, self.dataset)
-            task = self.technique.adapt_task(task, rows["train"])
-            loaded = self.model.load(task, self.seed)
+            task = self.technique.adapt_task(task, rows, self.seed)
+            loaded = self._load(task)
             check_length(loaded.model.config.max_position_embeddings, task)
-            task.adapt_tokenizer(loaded.tokenizer)
-            examples = {part: encode(rows[part], task, loaded.tokenizer, output_dir / "cache") for part in rows}
+            task = task.meet(loaded.tokenizer, loaded.model.config.max_position_embeddings)
+            examples = {part: encode(rows[part], task, loaded.tokenizer, cache) for part in rows}
         hygiene.add_lengths(task, examples)
+        task = task.seen(examples["train"])
         examples["train"] = task.weighted(examples["train"])
-        model = self.technique.adapt_model(loaded.model)
-        cast_parameters(model, frozen_dtype(self.model.dtype, accelerator))
-        if self.training.gradient_checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-        groups = self.technique.parameter_groups(model)
-        environment = describe_environment(accelerator, rows, self.dataset, loaded)
+
+        console = Console(self.training.epochs, accelerator.is_main_process, task.headline)
+        training, attempts = self.training, list[Attempt]()
+        if self.tuning is not None and self.technique.trains:
+            start = lambda: self._start(self._load(task).model, accelerator)  # noqa: E731
+            training, attempts = self.tuning.choose(
+                training, rows["train"], task, loaded.tokenizer, start, self.seed, accelerator, cache, console.attempt
+            )
+        model, groups = self._start(loaded.model, accelerator)
+        proof, memory = Proof(model, groups), PeakMemory(accelerator.device)
+        environment = describe_environment(accelerator, rows, self.dataset, loaded, proof.before)
         task_model = TaskModel(model, task)
-        packed = self.training.packs(model.config._attn_implementation)
+        packed = training.packs(model.config._attn_implementation)
         with accelerator.autocast():
             probe_padding(task_model, examples["validation"], accelerator.device, packed)
 
-        speaks = accelerator.is_main_process
-        console = Console(self.training.epochs, speaks, task.headline)
-        mirror = Mirror(self.tracker, output_dir, console.warn)
-        facts = describe_run(self, folder, rows, examples, model, accelerator, names, data_facts(hygiene))
-        with Record(RunFolder(folder), console, mirror, overrides=overrides, writes=speaks) as record:
+        mirror = Mirror(self.tracker, Path(self.output_dir), console.warn)
+        facts = describe_run(
+            self, folder, rows, examples, training, model, groups, accelerator, names, data_facts(hygiene)
+        )
+        with Record(RunFolder(folder), console, mirror, overrides, writes=accelerator.is_main_process) as record:
             record.start(facts, environment, leaves(config), run_tags(self, folder, environment, names), hygiene)
+            record.tuned(attempts, training.learning_rate)
+            record.shows(task.as_read(examples["validation"], 0, loaded.tokenizer))
             for epoch in fit(
                 task_model,
                 examples["train"],
                 examples["validation"],
-                training=self.training,
+                training=training,
                 groups=groups,
                 seed=self.seed,
                 accelerator=accelerator,
@@ -109,27 +128,49 @@ class Experiment:
                 tokenizer=loaded.tokenizer,
             ):
                 record.epoch(epoch)
-                last = epoch.epoch == self.training.epochs or not groups
-                if record.improves(epoch) if self.training.save_model == "best" else last:
+                last = epoch.epoch == training.epochs or not groups
+                if record.improves(epoch) if training.save_model == "best" else last:
                     record.keep(epoch, examples["validation"], task)
-                    if self.training.save_model != "none" and epoch.epoch > 0:
-                        record.keep_model(model, loaded.tokenizer, task.max_length)
+                    if training.save_model != "none" and epoch.epoch > 0:
+                        record.keep_model(self.technique, model, loaded.tokenizer, task.max_length)
+            steps = training.epochs * training.steps_per_epoch(len(examples["train"]))
+            record.moved(proof.check(model, training.learning_rate, steps), groups, training, steps)
             if "test" in examples:  # seen once, by the weights that the evaluation chose
-                record.restore(model)
-                size = self.training.evaluation_batch_size
+                record.restore(self.technique, model)
+                size = training.evaluation_batch_size
                 test = evaluate(
                     task_model, task, examples["test"], size, accelerator, packed=packed, tokenizer=loaded.tokenizer
                 )
                 record.test(test, examples["test"], task)
             comparable = self.reference is not None and self.reference.dataset == self.dataset.hub_name
-            record.finish(task, self.reference if comparable else None)
+            cost = run_cost(self, names, training, model, examples["validation"], memory.growth())
+            record.finish(task, cost, self.reference if comparable else None)
         assert epoch.evaluation is not None, "the last epoch is always evaluated"
         return epoch.evaluation.loss
+
+    def _load(self, task: Task) -> Loaded:
+        """Tokenizer and the task's model, as the technique wants it loaded."""
+        return self.model.load(task, self.seed, self.technique.quantization())
+
+    def _start(
+        self, model: PreTrainedModel, accelerator: Accelerator
+    ) -> tuple[PreTrainedModel, list[ParameterGroup]]:
+        """The model as training begins, and what of it moves."""
+        from llama_experiments.models.base import cast_parameters
+        from llama_experiments.training.device import frozen_dtype
+
+        model = self.technique.adapt_model(model, self.seed)
+        cast_parameters(model, frozen_dtype(self.model.dtype, accelerator))
+        if self.training.gradient_checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        return model, self.technique.parameter_groups(model)
 
     def problems(self) -> list[Mistake]:
         """What can be seen to be wrong before anything slow is started, beyond each setting's own rules."""
         found = [Mistake(f"model.{setting}", sentence) for setting, sentence in self.model.problems()]
         found += [Mistake(f"dataset.{setting}", sentence) for setting, sentence in self.dataset.problems()]
+        problems = self.technique.problems(self.model.shape())
+        found += [Mistake(f"technique.{setting}", sentence) for setting, sentence in problems]
         if self.model.attention == "flash_attention_2" and self.training.precision == "fp32":
             found.append(Mistake("model.attention", "flash_attention_2 has no fp32, and training.precision is fp32"))
         for column in self.dataset.columns:

@@ -130,16 +130,8 @@ def _select(table: Table, rows: np.ndarray) -> Table:
 
 def _split(dataset: Dataset, rows: Rows, task: Task) -> dict[str, Rows]:
     """Training rows, and the validation rows that are held out of them; what was left out is told with the former."""
-    from llama_experiments.data.fingerprints import fingerprints
-    from llama_experiments.data.holdout import held_out
-
-    together = "context" if "context" in task.columns else task.columns[0]
-    classes = np.zeros(len(rows), dtype=np.int64)
-    if "label" in task.columns:
-        _, classes = _label_values(rows)
     try:
-        groups = fingerprints(rows.table, [together])
-        out = held_out(groups, classes, dataset.validation_share, dataset.subset_seed)
+        out = to_hold_out(rows, task, dataset.validation_share, dataset.subset_seed)
     except UserError as error:
         raise UserError(f"dataset.validation: {dataset.source('train')}: {error}") from error
     parts = {}
@@ -148,6 +140,22 @@ def _split(dataset: Dataset, rows: Rows, task: Task) -> dict[str, Rows]:
         told = (rows.left_out, rows.left_out_numbers) if part == "train" else ({}, {})
         parts[part] = Rows(part, dataset.where(part), _select(rows.table, chosen), rows.numbers[chosen], *told)
     return parts
+
+
+def to_hold_out(rows: Rows, task: Task, share: float, seed: int) -> np.ndarray:
+    """Which rows to hold out: of each class its share, and rows that belong together on one side. [rows] of bool.
+
+    Raises:
+        UserError: nothing can be held out.
+    """
+    from llama_experiments.data.fingerprints import fingerprints
+    from llama_experiments.data.holdout import held_out
+
+    together = "context" if "context" in task.columns else task.columns[0]
+    classes = np.zeros(len(rows), dtype=np.int64)
+    if "label" in task.columns:
+        _, classes = _label_values(rows)
+    return held_out(fingerprints(rows.table, [together]), classes, share, seed)
 
 
 def class_names(rows: Rows, given: Sequence[str] | None) -> list[str]:

@@ -15,7 +15,7 @@ from llama_experiments.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from llama_experiments.tasks.base import Task
 
@@ -54,12 +54,20 @@ class Model:
         sentence = attention_problem(self.attention)
         return [("attention", sentence)] if sentence else []
 
-    def positions(self) -> int | None:
-        """The longest sequence the model takes, in tokens, when that is known without loading it."""
+    def shape(self) -> dict[str, Any] | None:
+        """What its config.json says, or would, when that is known without loading it."""
         return None
 
-    def load(self, task: Task, seed: int) -> Loaded:
+    def positions(self) -> int | None:
+        """The longest sequence the model takes, in tokens, when that is known without loading it."""
+        positions = (self.shape() or {}).get("max_position_embeddings")
+        return positions if isinstance(positions, int) else None
+
+    def load(self, task: Task, seed: int, quantization: BitsAndBytesConfig | None = None) -> Loaded:
         """Tokenizer and the task's model on the CPU, audited; fresh weights are a function of the seed.
+
+        Args:
+            quantization: the form in which the weights of the trunk are held, on the GPU, where not as stored.
 
         Raises:
             UserError: the checkpoint cannot be loaded whole.
@@ -91,7 +99,7 @@ def cast_parameters(model: PreTrainedModel, frozen: torch.dtype | None) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
-        elif frozen is not None:
+        elif frozen is not None and parameter.is_floating_point():  # not what is quantized
             parameter.data = parameter.data.to(frozen)
 
 

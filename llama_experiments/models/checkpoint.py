@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llama_experiments.errors import UserError
 from llama_experiments.hub import explained, unreachable
@@ -32,6 +32,7 @@ from llama_experiments.paths import resolve
 
 if TYPE_CHECKING:
     import torch
+    from transformers import BitsAndBytesConfig
 
     from llama_experiments.tasks.base import Task
 
@@ -58,12 +59,9 @@ class Checkpoint(Model):
             found.append(("checkpoint", sentence))
         return found
 
-    def positions(self) -> int | None:
+    def shape(self) -> dict[str, Any] | None:
         folder = resolve(self.checkpoint)
-        if self.needs_hub or checkpoint_problem(folder) is not None:
-            return None
-        positions = model_config(folder).get("max_position_embeddings")
-        return positions if isinstance(positions, int) else None
+        return None if self.needs_hub or checkpoint_problem(folder) is not None else model_config(folder)
 
     def folder(self, task: Task) -> Path:
         """The local folder of the checkpoint, downloaded first when it is on the Hub.
@@ -104,7 +102,7 @@ class Checkpoint(Model):
                 snapshot_download(self.checkpoint, revision=revision, allow_patterns=names, ignore_patterns=["*/*"])
             )
 
-    def load(self, task: Task, seed: int) -> Loaded:
+    def load(self, task: Task, seed: int, quantization: BitsAndBytesConfig | None = None) -> Loaded:
         import torch
         from huggingface_hub.errors import StrictDataclassError
 
@@ -124,6 +122,7 @@ class Checkpoint(Model):
                     trust_remote_code=False,
                     ignore_mismatched_sizes=True,  # they are audited below, with names and shapes
                     key_mapping=task.key_mapping() or None,
+                    **({"quantization_config": quantization, "device_map": {"": "cuda"}} if quantization else {}),
                     **task.model_settings(),
                     **self._attention(),
                 )

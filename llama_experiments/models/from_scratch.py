@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llama_experiments.errors import check_settings
+from llama_experiments.errors import UserError, check_settings
 from llama_experiments.models.base import Loaded, Model, with_pad_token
 from llama_experiments.paths import resolve
 
 if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
     from llama_experiments.tasks.base import Task
 
 
@@ -61,27 +63,28 @@ class FromScratch(Model):
             found.append(("tokenizer", f"there is no tokenizer.json or tokenizer.model in {folder}"))
         return found
 
-    def positions(self) -> int | None:
-        return self.max_position_embeddings
+    def shape(self) -> dict[str, Any]:
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in {"tokenizer", "rope_theta", *(base.name for base in dataclasses.fields(Model))}
+        }
 
-    def load(self, task: Task, seed: int) -> Loaded:
+    def load(self, task: Task, seed: int, quantization: BitsAndBytesConfig | None = None) -> Loaded:
         import torch
         from transformers import LlamaConfig
 
         from llama_experiments.models.tokenizer import load_tokenizer
 
+        if quantization is not None:
+            raise UserError("technique: random weights are not quantized; give a checkpoint (model=...)")
         tokenizer = load_tokenizer(resolve(self.tokenizer))
-        shape = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in {"tokenizer", "rope_theta", *(base.name for base in dataclasses.fields(Model))}
-        }
         config = LlamaConfig(
             vocab_size=max(tokenizer.get_vocab().values()) + 1,  # ids may have gaps
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
-            **shape,
+            **self.shape(),
             **task.model_settings(),
         )
         torch.manual_seed(seed)

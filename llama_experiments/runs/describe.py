@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,15 @@ from accelerate import Accelerator
 from llama_experiments.data.examples import Examples
 from llama_experiments.data.rows import Rows
 from llama_experiments.paths import show
+from llama_experiments.runs.result import Cost
 from llama_experiments.training.device import arithmetic
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from llama_experiments.experiment import Experiment
+    from llama_experiments.techniques.base import ParameterGroup
+    from llama_experiments.training.settings import Training
 
 
 def describe_run(
@@ -24,7 +27,9 @@ def describe_run(
     folder: Path,
     rows: dict[str, Rows],
     examples: dict[str, Examples],
+    training: Training,
     model: PreTrainedModel,
+    groups: Sequence[ParameterGroup],
     accelerator: Accelerator,
     names: Mapping[str, str],
     data: Mapping[str, str],
@@ -34,7 +39,6 @@ def describe_run(
     `names` are the groups' choices; a replayed config has none, and the classes' own names stand in. `data` is what
     the hygiene report says.
     """
-    training = experiment.training
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     an_epoch = training.steps_per_epoch(len(examples["train"]))
@@ -45,6 +49,15 @@ def describe_run(
     passes = f" (in passes of {micro})" if micro < training.batch_size else ""
     batch = f"batch {training.batch_size}{passes}"
     rate = f"learning rate {training.learning_rate:g}, {training.schedule}"
+    if training.warmup_ratio:
+        rate += f" after a warm-up of {training.warmup_ratio:.0%}"
+    if len({group.multiplier for group in groups}) > 1:
+        lowest = training.learning_rate * min(group.multiplier for group in groups)
+        highest = training.learning_rate * max(group.multiplier for group in groups)
+        rate += f", by group from {lowest:.3g} to {highest:.3g}"
+    steps = f"{an_epoch * training.epochs:,}: {training.epochs} epochs of {an_epoch:,}, {batch}, {rate}"
+    if not groups:
+        steps = f"none: {technique} moves no weight, so the evaluation of epoch 0 is the whole run"
     return {
         "task": f"{task}, technique {technique}, at most {experiment.task.max_length} tokens",
         "model": f"{_model_name(experiment)}: {trained:,} of {total:,} parameters trained ({trained / total:.1%})",
@@ -52,10 +65,30 @@ def describe_run(
         "evaluation": _describe_rows(rows["validation"], examples["validation"]),
         **{part: _describe_rows(rows[part], examples[part]) for part in ("test",) if part in rows},
         **data,
-        "steps": f"{an_epoch * training.epochs:,}: {training.epochs} epochs of {an_epoch:,}, {batch}, {rate}",
+        "steps": steps,
         "device": f"{device}, {arithmetic(accelerator)}{processes}",
         "outputs": show(folder),
     }
+
+
+def run_cost(
+    experiment: Experiment,
+    names: Mapping[str, str],
+    training: Training,
+    model: PreTrainedModel,
+    validation: Examples,
+    memory: int | None,
+) -> Cost:
+    """What a run needed, for its result."""
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return Cost(
+        technique=names.get("technique") or experiment.technique.name,
+        learning_rate=training.learning_rate if trained else None,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        trainable_parameters=trained,
+        peak_memory_growth=memory,
+        evaluation_tokens=int(validation.lengths.sum()),
+    )
 
 
 def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

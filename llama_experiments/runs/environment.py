@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -17,6 +16,7 @@ from accelerate import Accelerator
 from llama_experiments.data.rows import Rows
 from llama_experiments.data.sources import Dataset
 from llama_experiments.models.base import Loaded
+from llama_experiments.models.hashes import weights_hash
 from llama_experiments.training.device import arithmetic
 
 PACKAGES = [
@@ -27,6 +27,7 @@ PACKAGES = [
     "sentencepiece",
     "datasets",
     "accelerate",
+    "peft",
     "hydra-core",
     "omegaconf",
     "mlflow",
@@ -35,9 +36,13 @@ PACKAGES = [
 
 
 def describe_environment(
-    accelerator: Accelerator, rows: dict[str, Rows], dataset: Dataset, loaded: Loaded
+    accelerator: Accelerator,
+    rows: dict[str, Rows],
+    dataset: Dataset,
+    loaded: Loaded,
+    hashes: dict[str, str],
 ) -> dict[str, Any]:
-    """The contents of `environment.json`."""
+    """The contents of `environment.json`; `hashes` are of the starting weights, by tensor."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
@@ -55,7 +60,7 @@ def describe_environment(
         },
         "model": {
             "name": loaded.name,
-            "starting_weights_hash": weights_hash(loaded.model),
+            "starting_weights_hash": weights_hash(hashes),
             "fresh": loaded.fresh if loaded.name != "from scratch" else "all",
             "left_over": loaded.left_over,
             "pad_token_id": loaded.model.config.pad_token_id,
@@ -77,15 +82,6 @@ def describe_device(accelerator: Accelerator) -> dict[str, Any]:
         "precision": arithmetic(accelerator),
         "optimizer": "AdamW, fused",
     }
-
-
-def weights_hash(model: torch.nn.Module) -> str:
-    """The hash of a model's parameters, names and bytes."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name} {parameter.dtype} {list(parameter.shape)}".encode())
-        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

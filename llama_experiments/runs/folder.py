@@ -61,6 +61,30 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def adapter(self) -> Path:
+        """What LoRA learned, for plain peft."""
+        return self.path / "adapter"
+
+    @property
+    def movement(self) -> Path:
+        """Every tensor's hash before and after training."""
+        return self.path / "movement.json"
+
+    @property
+    def tuning(self) -> Path:
+        """The learning rates that were tried before the run."""
+        return self.path / "tuning.json"
+
+    @property
+    def result(self) -> Path:
+        """What came of the run and what it cost, for tables of several runs."""
+        return self.path / "result.json"
+
+    @property
+    def rates(self) -> Path:
+        return self.path / "rates.png"
+
+    @property
     def curves(self) -> Path:
         return self.path / "curves.png"
 

@@ -5,7 +5,9 @@ Of several processes only the first writes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,31 +16,46 @@ from llama_experiments.data.examples import Examples
 from llama_experiments.data.hygiene import Hygiene
 from llama_experiments.errors import UserError
 from llama_experiments.files import replaced, replaced_folder, write_text
-from llama_experiments.models.base import load_weights, quiet_transformers, save_weights
+from llama_experiments.models.base import quiet_transformers
 from llama_experiments.paths import show
 from llama_experiments.runs.console import Console, as_text
 from llama_experiments.runs.data_report import data_section
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import Journal
 from llama_experiments.runs.mirror import Mirror
+from llama_experiments.runs.movement_report import movement_section, tuning_section
 from llama_experiments.runs.reference import Reference
-from llama_experiments.runs.report import class_table, contents, samples_by_prompt, write_report
+from llama_experiments.runs.report import as_read_section, class_table, contents, samples_by_prompt, write_report
+from llama_experiments.runs.result import Cost, Result
 from llama_experiments.tasks.base import Sample, Task
+from llama_experiments.techniques import proof
 from llama_experiments.training.evaluation import Evaluation
 from llama_experiments.training.loop import Epoch, Step
+from llama_experiments.training.settings import Training
+from llama_experiments.training.tuning import Attempt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from llama_experiments.techniques.base import ParameterGroup, Technique
+
 # At the end, on the console:
-TOLD = ("report.md", "curves.png", "confusion.png", "predictions.parquet", "test_predictions.parquet", "model/")
+TOLD = (
+    "report.md",
+    "curves.png",
+    "confusion.png",
+    "predictions.parquet",
+    "test_predictions.parquet",
+    "adapter/",
+    "model/",
+)
 
 
 class Record:
     """A run's record; a context manager, so that a run that fails is closed as failed."""
 
     def __init__(
-        self, folder: RunFolder, console: Console, mirror: Mirror, *, overrides: list[str], writes: bool
+        self, folder: RunFolder, console: Console, mirror: Mirror, overrides: list[str], *, writes: bool
     ) -> None:
         self.folder, self.console, self.mirror = folder, console, mirror
         self._overrides, self._writes = overrides, writes
@@ -50,6 +67,9 @@ class Record:
         self._facts: dict[str, str] = {}
         self._hygiene: Hygiene | None = None
         self._samples: dict[int, list[Sample]] = {}  # by epoch
+        self._learned: list[list[str]] = []  # sections of the report about what moved, and how fast
+        self._shown = ""  # an example, as the model reads it
+        self._training_seconds = self._tuning_seconds = 0.0
 
     def start(
         self,
@@ -79,6 +99,7 @@ class Record:
         """Record an optimizer step."""
         if self._journal is not None:
             record = self._journal.step(step)
+            self._training_seconds += step.seconds
             self.console.step(step)
             self.mirror.step(record)
 
@@ -109,19 +130,43 @@ class Record:
         if self._writes:
             _write_predictions(self.folder.predictions, task.prediction_table(epoch.evaluation.predictions, examples))
 
-    def keep_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
-        """Save the weights as they are now, with their tokenizer, for plain transformers."""
+    def keep_model(
+        self, technique: Technique, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int
+    ) -> None:
+        """Save the weights as they are now, with their tokenizer, for the libraries that people load them with."""
         if not self._writes:
             return
         tokenizer.model_max_length = max_length
-        with quiet_transformers(), replaced_folder(self.folder.model) as beside:
-            save_weights(model, beside)
-            tokenizer.save_pretrained(beside)
+        for name, save in technique.saved().items():
+            with quiet_transformers(), replaced_folder(self.folder.path / name) as beside:
+                save(model, beside)
+                tokenizer.save_pretrained(beside)
 
-    def restore(self, model: PreTrainedModel) -> None:
+    def restore(self, technique: Technique, model: PreTrainedModel) -> None:
         """Put the kept weights back, where they are saved and not the last."""
-        if self._kept is not None and self._kept["epoch"] < self._epoch and self.folder.model.exists():
-            load_weights(model, self.folder.model)
+        saved = any((self.folder.path / name).exists() for name in technique.saved())
+        if self._kept is not None and self._kept["epoch"] < self._epoch and saved:
+            technique.restore(model, self.folder.path)
+
+    def tuned(self, attempts: Sequence[Attempt], learning_rate: float) -> None:
+        """Record the learning rates that were tried before."""
+        if attempts and self._writes:
+            write_text(self.folder.tuning, json.dumps([dataclasses.asdict(one) for one in attempts], indent=2) + "\n")
+            self._learned.append(tuning_section(attempts, learning_rate))
+            self._tuning_seconds = sum(attempt.seconds for attempt in attempts)
+
+    def moved(
+        self, tensors: Sequence[proof.Tensor], groups: Sequence[ParameterGroup], training: Training, steps: int
+    ) -> None:
+        """Record the proof of what moved, and draw how fast it could."""
+        if not self._writes:
+            return
+        write_text(self.folder.movement, json.dumps(proof.record(tensors), indent=2) + "\n")
+        self._learned.append(movement_section(tensors, training.learning_rate))
+
+    def shows(self, example: str) -> None:
+        """Keep an example as the model reads it, for the report."""
+        self._shown = example
 
     def test(self, evaluation: Evaluation, examples: Examples, task: Task) -> None:
         """Record the evaluation of the test part, and its predictions."""
@@ -133,8 +178,8 @@ class Record:
         self.console.test(self._test)
         self.mirror.test(self._test)
 
-    def finish(self, task: Task, reference: Reference | None = None) -> None:
-        """Draw the plots, write the report, close the mirror, and say where everything is."""
+    def finish(self, task: Task, cost: Cost, reference: Reference | None = None) -> None:
+        """Draw the plots, write result and report, close the mirror, and say where everything is."""
         if not self._writes or self._journal is None:
             return
         from llama_experiments.runs.plots import plot_confusion, plot_curves
@@ -148,15 +193,39 @@ class Record:
         sections = [reference.table(self._epochs)] if reference else []
         if "prediction" in predictions and names and (kept := [e for e in self._epochs if e["epoch"] == saved]):
             sections.append(class_table(predictions, names, kept[0], task.headline or ()))
+        sections += self._learned
+        sections += [as_read_section(self._shown)] if self._shown else []
         sections += [data_section(self._hygiene)] if self._hygiene else []
         sections += [samples_by_prompt(self._samples)] if self._samples else []
         told = (self._facts, self._epochs, saved, task.item, self._overrides, sections, self._test, task.headline)
+        self._result(task, cost).write(self.folder)
         summary = write_report(self.folder, *told)
         pictures = [self.folder.curves, self.folder.confusion, self.folder.lengths, self.folder.report]
         records = [self.folder.hygiene, self.folder.epochs, self.folder.test, self.folder.samples]
-        records.append(self.folder.environment)
+        records += [self.folder.environment, self.folder.result, self.folder.movement, self.folder.tuning]
         self.mirror.finish("FINISHED", [self.folder.hydra, *pictures, *records], summary)
         self._say_where(saved)
+
+    def _result(self, task: Task, cost: Cost) -> Result:
+        kept = next(
+            (record for record in self._epochs if self._kept and record["epoch"] == self._kept["epoch"]), None
+        )
+        assert kept is not None, "the last epoch is always evaluated"
+        seconds = sum(record["seconds"] for record in self._epochs)
+        trained = sum(record["tokens"] for record in self._epochs)
+        timed = (trained, self._training_seconds) if trained else (cost.evaluation_tokens, seconds)
+        return Result(
+            task=task.name,
+            epoch=kept["epoch"],
+            eval_loss=kept["eval_loss"],
+            item=task.item,
+            metrics=kept["metrics"],
+            metric=task.metric,
+            seconds=seconds,
+            tuning_seconds=self._tuning_seconds,
+            tokens_per_second=timed[0] / max(timed[1], 1e-9),
+            **{name: value for name, value in vars(cost).items() if name != "evaluation_tokens"},
+        )
 
     def _say_where(self, saved: int | None) -> None:
         say = self.console.line

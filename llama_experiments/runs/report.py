@@ -75,7 +75,12 @@ def contents(folder: RunFolder, saved: int | None) -> list[tuple[str, str]]:
         (folder.predictions, f"the evaluation rows as epoch {saved} predicted them"),
         (folder.test, "loss and metrics of the test part"),
         (folder.test_predictions, f"the test rows as epoch {saved} predicted them"),
+        (folder.adapter, f"epoch {saved}'s adapter, for peft's PeftModel.from_pretrained"),
         (folder.model, f"epoch {saved}'s weights, for transformers' from_pretrained"),
+        (folder.result, "the result and its cost, for tables of several runs"),
+        (folder.movement, "every tensor's hash before and after training"),
+        (folder.tuning, "the learning rates that were tried first"),
+        (folder.rates, "the learning rate of each group by step"),
         (folder.epochs, "the journal, a line an epoch"),
         (folder.steps, "the journal, a line a step"),
         (folder.samples, "what the model wrote after each evaluation"),
@@ -83,6 +88,12 @@ def contents(folder: RunFolder, saved: int | None) -> list[tuple[str, str]]:
         (folder.hydra, "the composed config and the overrides"),
     ]
     return [(f"{path.name}/" if path.is_dir() else path.name, what) for path, what in told if path.exists()]
+
+
+def as_read_section(example: str) -> list[str]:
+    """An example in full, as lines of Markdown."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", example)), default=0))
+    return ["## The first evaluation row, as the model reads it", "", f"{fence}text", example, fence]
 
 
 def samples_by_prompt(samples: Mapping[int, Sequence[Sample]]) -> list[str]:

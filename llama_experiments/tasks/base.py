@@ -6,9 +6,10 @@ Nothing here imports torch before it computes: a config is checked against these
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llama_experiments.errors import check_settings
+from llama_experiments.errors import UserError, check_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +48,18 @@ class Written:
     samples: list[Sample] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass(frozen=True)
+class Prompting:
+    """How a task is put to a model that is only asked."""
+
+    demonstrations: Sequence[
+        Mapping[str, Any]
+    ] = ()  # rows of the task, prepared, that are shown solved; oldest first
+    separator: str = "\n\n"  # after each of them
+    calibrate: bool = False  # classes: what the model says of no text at all is taken off
+    context: int | None = None  # tokens of a whole prompt at most; None: as many as the model can read
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
     """The base of all tasks. A subclass is one module and its YAML file."""
@@ -57,6 +70,8 @@ class Task:
     head_may_be_fresh: ClassVar[bool] = True  # whether a checkpoint need not have the head
     beside: ClassVar[tuple[str, ...]] = ()  # columns of the examples that only scoring needs
     headline: ClassVar[tuple[str, ...] | None] = None  # the metrics told after an epoch, where not all are
+    metric: ClassVar[str] = "loss"  # the one by which runs are compared: of `row_metric`
+    higher_is_better: ClassVar[bool] = False  # of that metric
 
     max_length: int = 256  # tokens; longer rows are cut or windowed
 
@@ -82,6 +97,22 @@ class Task:
         """This task, knowing what only the rows can tell, such as the names of the classes."""
         return self
 
+    def prompted(self, prompting: Prompting) -> Task:
+        """This task for a causal language model that is only asked.
+
+        Raises:
+            UserError: it cannot be asked.
+        """
+        raise UserError(f"technique: {self.name} cannot be put as a prompt")
+
+    def guessed(self) -> Task:
+        """This task answered without a look at the text: from how often things occur in training.
+
+        Raises:
+            UserError: there is nothing to guess by.
+        """
+        raise UserError(f"technique: there is no baseline for {self.name}")
+
     def prepared(self, rows: Rows) -> Rows:
         """The rows as `encode` takes them; raises UserError for values that the task cannot read."""
         return rows
@@ -102,8 +133,12 @@ class Task:
         """What the model's config must know of this task."""
         return {}
 
-    def adapt_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        """Let the tokenizer know what whoever loads the saved model has to know."""
+    def meet(self, tokenizer: PreTrainedTokenizerFast, positions: int) -> Task:
+        """This task, knowing the model's tokenizer and how many tokens the model can read.
+
+        The tokenizer, in turn, learns what whoever loads the saved model has to know.
+        """
+        return self
 
     def encoding_settings(self) -> dict[str, Any]:
         """All that `encode` depends on beside rows and tokenizer: the key under which its result is kept."""
@@ -114,6 +149,10 @@ class Task:
     ) -> dict[str, Any]:
         """Rows as columns of examples: `input_ids`, `row`, `count` and the task's own."""
         raise NotImplementedError
+
+    def seen(self, train: Examples) -> Task:
+        """This task, knowing the training examples."""
+        return self
 
     def weighted(self, train: Examples) -> Examples:
         """The training examples, with their weights in the objective where these are not their counts."""
@@ -150,6 +189,17 @@ class Task:
     def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
         """Metrics over all predictions of an evaluation, each [examples, ...]."""
         raise NotImplementedError
+
+    def as_read(self, examples: Examples, index: int, tokenizer: PreTrainedTokenizerFast) -> str:
+        """An example in full, as the model reads it."""
+        ids, offsets = examples.ragged["input_ids"]
+        return str(tokenizer.decode(ids[offsets[index] : offsets[index + 1]].tolist()))
+
+    def row_metric(self, table: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """`metric` as a sum and a count for each row of `prediction_table`: any choice of rows has its mean."""
+        import numpy as np
+
+        return np.asarray(table["loss"], dtype=float), np.asarray(table["count"], dtype=float)
 
     def prediction_table(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, Any]:
         """The columns of `predictions.parquet`, where people read them; here what every task has."""

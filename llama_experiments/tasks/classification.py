@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -41,6 +42,8 @@ class SequenceClassification(Task):
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     item: ClassVar[str] = "example"
     headline: ClassVar[tuple[str, ...] | None] = ("accuracy", "macro_f1")
+    metric: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
     head: ClassVar[tuple[str, ...]] = ("score.",)
 
     labels: list[str] | None = None  # names of the classes; null takes the data set's
@@ -161,6 +164,10 @@ class SequenceClassification(Task):
             "probability": probabilities[np.arange(len(predicted)), predicted],
             **{f"probability_{name}": probabilities[:, index] for index, name in enumerate(self.names)},
         }
+
+    def row_metric(self, table: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        right = np.asarray(table["label"]) == np.asarray(table["prediction"])
+        return right.astype(float), np.ones(len(right))
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:

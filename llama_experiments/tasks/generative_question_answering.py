@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_experiments.data.answers import located, read_answers, why_unreadable
@@ -42,6 +42,8 @@ class GenerativeQuestionAnswering(LanguageModelling):
 
     name: ClassVar[str] = "generative question answering"
     headline: ClassVar[tuple[str, ...] | None] = ("exact_match", "f1")
+    metric: ClassVar[str] = "f1"
+    higher_is_better: ClassVar[bool] = True
 
     max_length: int = 512  # tokens of prompt and answer; of longer prompts the beginning is cut
     template: str = "Passage: {context}\nQuestion: {question}\nAnswer:"  # what the answer follows, after a space
@@ -144,6 +146,12 @@ class GenerativeQuestionAnswering(LanguageModelling):
                 for name, metric in (("exact_match", exact_match), ("f1", f1))
             },
         }
+
+    def row_metric(self, table: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        import numpy as np
+
+        scored = [score is not None for score in table["f1"]]
+        return np.array([score or 0.0 for score in table["f1"]]), np.array(scored, dtype=float)
 
 
 def _places(template: str) -> set[str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from llama_experiments.data.answers import Answers, located, why_unusable
@@ -36,6 +37,8 @@ class QuestionAnswering(Task):
     columns: ClassVar[tuple[str, ...]] = ("question", "context", "answers")
     item: ClassVar[str] = "window"
     head: ClassVar[tuple[str, ...]] = ("qa_outputs.",)
+    metric: ClassVar[str] = "f1"
+    higher_is_better: ClassVar[bool] = True
     beside: ClassVar[tuple[str, ...]] = ("char_start", "char_end")
 
     max_length: int = 512  # tokens of question and context together
@@ -189,6 +192,12 @@ class QuestionAnswering(Task):
             "n_best": [[dataclasses.asdict(span) for span in found] for found in spans],
             **of_windows,
         }
+
+    def row_metric(self, table: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        import numpy as np
+
+        scores = np.asarray(table["f1"], dtype=float)
+        return scores, np.ones(len(scores))
 
 
 def best_threshold(table: dict[str, Any]) -> tuple[float, float]:

@@ -17,5 +17,14 @@ class TaskModel(torch.nn.Module):
         self.model = model
         self.task = task
 
+    def train(self, mode: bool = True) -> TaskModel:
+        """Training mode for what may move; what is frozen stays in evaluation mode, so that it computes one thing."""
+        super().train(mode)
+        for module in self.model.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        return self
+
     def forward(self, batch: Batch) -> Output:
         return self.task.output(self.model, batch)

@@ -38,9 +38,10 @@ class TextGeneration(LanguageModelling):
     def columns(self) -> tuple[str, ...]:
         return COLUMNS[self.format]
 
-    def adapt_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def meet(self, tokenizer: PreTrainedTokenizerFast, positions: int) -> TextGeneration:
         if self.format == "messages":
             tokenizer.chat_template = chat_template(self.chat_template, tokenizer) or tokenizer.chat_template
+        return self
 
     def encoding_settings(self) -> dict[str, Any]:
         return super().encoding_settings() | {"format": self.format, "chat_template": self.chat_template}

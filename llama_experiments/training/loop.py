@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
+class Diverged(UserError):
+    """The loss is no longer a number."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """One optimizer step."""
@@ -81,7 +85,7 @@ def fit(
         tokenizer: for what the task writes after an evaluation; None: nothing is written.
 
     Raises:
-        UserError: the loss is no longer a number.
+        Diverged: the loss is no longer a number.
     """
     optimizer: torch.optim.Optimizer | None = None
     if groups:
@@ -132,7 +136,7 @@ def fit(
 
 def _check_number(loss: float, where: str, training: Training) -> None:
     if not math.isfinite(loss):
-        raise UserError(
+        raise Diverged(
             f"training.learning_rate: the loss is {loss} in {where}: training diverged; lower "
             f"training.learning_rate (now {training.learning_rate:g})"
         )

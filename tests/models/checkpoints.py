@@ -16,6 +16,7 @@ from llama_experiments.runs.folder import RunFolder
 from llama_experiments.tasks.base import Task
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.text_generation import TextGeneration
+from llama_experiments.techniques.base import Technique
 
 SENTIMENT = SequenceClassification(labels=["negative", "positive"], max_length=64)
 THREE = SequenceClassification(labels=["negative", "neutral", "positive"], max_length=64)
@@ -81,7 +82,9 @@ def as_a_run_saves(loaded: Loaded, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     run = RunFolder(folder)
     mirror = Mirror(Tracker(), folder, lambda _: None)
-    Record(run, Console(1), mirror, overrides=[], writes=True).keep_model(loaded.model, loaded.tokenizer, 64)
+    Record(run, Console(1), mirror, overrides=[], writes=True).keep_model(
+        Technique(), loaded.model, loaded.tokenizer, 64
+    )
     return run.model
 
 

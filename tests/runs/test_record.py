@@ -21,8 +21,10 @@ from llama_experiments.runs.console import Console
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.mirror import Mirror, Tracker
 from llama_experiments.runs.record import Record
+from llama_experiments.runs.result import Cost
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.text_generation import TextGeneration
+from llama_experiments.techniques.base import Technique
 from llama_experiments.training.evaluation import Evaluation
 from tests.conftest import sentences
 from tests.runs.conftest import Finished
@@ -99,6 +101,16 @@ TABLE = pa.table({"input_ids": [[5, 6], [7, 8, 9]], "row": [0, 1], "count": [1, 
 EXAMPLES = Examples(TABLE, Rows("validation", "here.csv", None, np.array([1, 3]), {}))  # type: ignore[arg-type]
 
 
+COST = Cost(
+    technique="full",
+    learning_rate=1e-3,
+    parameters=20,
+    trainable_parameters=10,
+    peak_memory_growth=None,
+    evaluation_tokens=30,
+)
+
+
 def with_predictions(epoch: Any) -> Any:
     predictions = {"row": np.array([0, 1]), "loss": np.array([0.25, 0.5], np.float32), "count": np.array([1, 2])}
     return dataclasses.replace(epoch, evaluation=Evaluation(epoch.evaluation.loss, 3, {}, predictions))
@@ -115,8 +127,8 @@ def test_only_one_process_writes(store: str, tmp_path: Path, capsys: pytest.Capt
         assert record.improves(epoch)  # every process must decide alike
         record.keep(epoch, EXAMPLES, TextGeneration())
         assert not record.improves(epoch)
-        record.keep_model(None, None, 8)  # type: ignore[arg-type]
-        record.finish(TextGeneration())
+        record.keep_model(Technique(), None, None, 8)  # type: ignore[arg-type]
+        record.finish(TextGeneration(), COST)
     assert not folder.path.exists()
     assert mirror.run_id is None
     assert capsys.readouterr() == ("", "")
@@ -159,7 +171,7 @@ def test_a_run_that_ends_well(record: Record, store: str) -> None:
             "loss": [0.25, 0.5],
             "count": [1, 2],
         }
-        record.finish(TextGeneration())
+        record.finish(TextGeneration(), COST)
     status, note = status_and_note(record, store)
     assert status == "FINISHED"
     assert "The lowest evaluation loss is **0.7000**" in note

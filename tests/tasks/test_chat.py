@@ -171,18 +171,18 @@ def test_which_template(tokenizers: dict[str, PreTrainedTokenizerFast], tokenize
 def test_the_saved_tokenizer_knows_the_template(tokenizer_folder: Path, tmp_path: Path) -> None:
     """Whoever loads a tuned model must pose questions as it was taught to read them."""
     tokenizer = sentencepiece_tokenizer(tokenizer_folder, None)
-    TextGeneration(format="text").adapt_tokenizer(tokenizer)
+    TextGeneration(format="text").meet(tokenizer, 64)
     assert tokenizer.chat_template is None
-    TextGeneration(format="messages").adapt_tokenizer(tokenizer)
+    TextGeneration(format="messages").meet(tokenizer, 64)
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     asked = loaded.apply_chat_template(CHAT[:2], tokenize=False, add_generation_prompt=True)
     assert asked == "<s>System: Be  brief.\nUser: Was the kettle warm?\nAssistant:"
     assert chat_document(CHAT, None, loaded).ids == chat_document(CHAT, PLAIN, tokenizer).ids
     with_own = sentencepiece_tokenizer(tokenizer_folder, LLAMA_2)
-    TextGeneration(format="messages").adapt_tokenizer(with_own)
+    TextGeneration(format="messages").meet(with_own, 64)
     assert with_own.chat_template == LLAMA_2
-    TextGeneration(format="messages", chat_template="plain").adapt_tokenizer(with_own)
+    TextGeneration(format="messages", chat_template="plain").meet(with_own, 64)
     assert with_own.chat_template == PLAIN
 
 

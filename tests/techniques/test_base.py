@@ -39,6 +39,6 @@ def test_what_is_frozen_is_in_no_group(model_folder: Path) -> None:
 def test_task_and_model_stay_as_they_are(model_folder: Path) -> None:
     task = SequenceClassification(labels=["bad", "good"])
     rows = Rows("train", "a.csv", Table.from_dict({"text": ["a"], "label": [0]}), np.array([1]), {})
-    assert Technique().adapt_task(task, rows) is task
+    assert Technique().adapt_task(task, {"train": rows}, 0) is task
     model = Checkpoint(checkpoint=str(model_folder)).load(task, seed=0).model
-    assert Technique().adapt_model(model) is model
+    assert Technique().adapt_model(model, 0) is model

@@ -1,0 +1,52 @@
+"""How much memory a run takes at its peak, over what it holds when it begins."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+import torch
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class PeakMemory:
+    """Counts from its making: the allocator's peak on a GPU, the resident set's on Linux, nothing elsewhere."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._start: int | None = torch.cuda.memory_allocated(device)
+        else:
+            self._start = _reset_resident()
+
+    def growth(self) -> int | None:
+        """Bytes of the highest point since then, over that moment; None where the system cannot tell."""
+        if self._start is None:
+            return None
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device)) - self._start
+        return _resident("VmHWM") - self._start
+
+
+def _reset_resident() -> int | None:
+    """Forget the highest point so far; returns the resident bytes now."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        # What was freed by those before us in this process would hide what we take.
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:
+        return None  # a C library that keeps no such account: musl
+    try:
+        RESET.write_text("5")
+    except OSError:
+        return None  # a sandbox that lets no process do so
+    return _resident("VmRSS")
+
+
+def _resident(key: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
+    return int(line.split()[1]) * 1024
