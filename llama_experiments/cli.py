@@ -17,7 +17,7 @@ from hydra._internal.utils import get_args_parser
 
 from llama_experiments.command_line.composition import RUN, SWEEP, Composition, compose_command, other_values
 from llama_experiments.command_line.config_files import CONF
-from llama_experiments.command_line.launching import build_experiment, launch, rank_overrides
+from llama_experiments.command_line.launching import build_experiment, launch, launch_sweep, rank_overrides
 from llama_experiments.command_line.overrides import named_by_what_is_swept
 from llama_experiments.command_line.replay import replay_overrides
 from llama_experiments.errors import ConfigError, Mistake, UserError, offer, tell
@@ -61,11 +61,31 @@ def _run(arguments: list[str]) -> int:
         options.overrides += replay_overrides(folder, name, options.overrides)
         switches += ["--config-path", str(folder.absolute())]  # a relative one would be the package's to Hydra
     composition = _composition(options)
-    if not (options.cfg or options.info):
+    looks = options.cfg or options.info
+    if composition.tree.get("sweep") is not None and not (looks or options.config_path):  # a replay is one job of it
+        options.overrides += _axes(composition)
+        options.multirun = True
+        switches.append("--multirun")
+        composition = _composition(options)
+    if not looks:
         _check(options, composition)
     names = named_by_what_is_swept(composition.overrides) if options.multirun else []
-    launch([*switches, *composition.for_hydra(), *names, *rank_overrides(options.overrides)])
+    command = [*switches, *composition.for_hydra(), *names, *rank_overrides(options.overrides)]
+    if options.multirun and not looks:
+        launch_sweep(command, composition)
+    else:
+        launch(command)
     return 0
+
+
+def _axes(composition: Composition) -> list[str]:
+    """What a preset of several runs sweeps over, where the command line does not say otherwise."""
+    from llama_experiments.config import build
+    from llama_experiments.sweeps.base import Sweep
+
+    sweep = build(composition.tree["sweep"], Sweep, composition.origin, "sweep")
+    given = {override.key_or_group for override in composition.overrides}
+    return [f"{key}={values}" for key, values in sweep.axes.items() if key not in given]
 
 
 def _options(arguments: list[str]) -> Namespace:
@@ -109,9 +129,10 @@ def _check(options: Namespace, composition: Composition) -> None:
     if int(os.environ.get("RANK", "0")) == 0:
         _check_folder(composition, SWEEP if sweeps else RUN)
     from llama_experiments.hub import stay_offline_when_unreachable
+    from llama_experiments.preflight import not_downloaded
 
     needs_hub = experiment.dataset.needs_hub or experiment.model.needs_hub
-    if needs_hub and not stay_offline_when_unreachable() and (missing := experiment.not_downloaded()):
+    if needs_hub and not stay_offline_when_unreachable() and (missing := not_downloaded(experiment)):
         raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in missing])
 
 

@@ -125,8 +125,16 @@ class _Builder:
         """A field's value, converted to its type."""
         if isinstance(value, str) and value == MISSING:
             return self.note(path, f"is required: give it, for example {path}=...")
-        for component in typing.get_args(hint) or (hint,):
-            if isinstance(component, type) and dataclasses.is_dataclass(component) and value is not None:
+        arguments = typing.get_args(hint)
+        if typing.get_origin(hint) is dict and _is_component(arguments[1]):
+            if not isinstance(value, Mapping):
+                return self.note(path, f"must be a group of settings, not {_show(value)}")
+            inside = {
+                str(key): self.component(item, arguments[1], _join(path, str(key))) for key, item in value.items()
+            }
+            return INVALID if INVALID in inside.values() else inside
+        for component in arguments or (hint,):
+            if _is_component(component) and value is not None:
                 return self.component(value, component, path)
         try:
             return _convert(value, hint)
@@ -222,6 +230,10 @@ def _settings_of_groups(cls: type) -> dict[str, str]:
     if "training" in groups:  # the group people mean when a name is in two
         paths |= {field.name: f"training.{field.name}" for field in dataclasses.fields(groups["training"])}
     return paths
+
+
+def _is_component(hint: Any) -> bool:
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

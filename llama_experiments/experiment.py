@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_experiments.data.sources import Dataset
-from llama_experiments.errors import Mistake, check_settings, offer
+from llama_experiments.errors import UserError, check_settings
 from llama_experiments.models.base import Model
-from llama_experiments.paths import not_writable
 from llama_experiments.runs.mirror import Tracker
 from llama_experiments.runs.reference import Reference
+from llama_experiments.sweeps.base import Sweep
 from llama_experiments.tasks.base import Task
 from llama_experiments.techniques.base import Technique
 from llama_experiments.training.settings import Training
@@ -37,6 +37,7 @@ class Experiment:
     training: Training
     tracker: Tracker
     tuning: Tuning | None = None  # of the learning rate, before the run
+    sweep: Sweep | None = None  # the command is several runs, and this is one of them
     seed: int = 0
     output_dir: str = "outputs"
     reference: Reference | None = None  # losses that somebody printed, for the report
@@ -93,7 +94,8 @@ class Experiment:
         task = task.seen(examples["train"])
         examples["train"] = task.weighted(examples["train"])
 
-        console = Console(self.training.epochs, accelerator.is_main_process, task.headline)
+        epochs = self.training.epochs if self.technique.trains else 0
+        console = Console(epochs, accelerator.is_main_process, task.headline)
         training, attempts = self.training, list[Attempt]()
         if self.tuning is not None and self.technique.trains:
             start = lambda: self._start(self._load(task).model, accelerator)  # noqa: E731
@@ -101,7 +103,7 @@ class Experiment:
                 training, rows["train"], task, loaded.tokenizer, start, self.seed, accelerator, cache, console.attempt
             )
         model, groups = self._start(loaded.model, accelerator)
-        proof, memory = Proof(model, groups), PeakMemory(accelerator.device)
+        proof = Proof(model, groups)
         environment = describe_environment(accelerator, rows, self.dataset, loaded, proof.before)
         task_model = TaskModel(model, task)
         packed = training.packs(model.config._attn_implementation)
@@ -116,6 +118,7 @@ class Experiment:
             record.start(facts, environment, leaves(config), run_tags(self, folder, environment, names), hygiene)
             record.tuned(attempts, training.learning_rate)
             record.shows(task.as_read(examples["validation"], 0, loaded.tokenizer))
+            memory = PeakMemory(accelerator.device)
             for epoch in fit(
                 task_model,
                 examples["train"],
@@ -133,6 +136,7 @@ class Experiment:
                     record.keep(epoch, examples["validation"], task)
                     if training.save_model != "none" and epoch.epoch > 0:
                         record.keep_model(self.technique, model, loaded.tokenizer, task.max_length)
+            cost = run_cost(self, names, training, model, examples["validation"], memory.growth())
             steps = training.epochs * training.steps_per_epoch(len(examples["train"]))
             record.moved(proof.check(model, training.learning_rate, steps), groups, training, steps)
             if "test" in examples:  # seen once, by the weights that the evaluation chose
@@ -143,7 +147,6 @@ class Experiment:
                 )
                 record.test(test, examples["test"], task)
             comparable = self.reference is not None and self.reference.dataset == self.dataset.hub_name
-            cost = run_cost(self, names, training, model, examples["validation"], memory.growth())
             record.finish(task, cost, self.reference if comparable else None)
         assert epoch.evaluation is not None, "the last epoch is always evaluated"
         return epoch.evaluation.loss
@@ -163,40 +166,7 @@ class Experiment:
         cast_parameters(model, frozen_dtype(self.model.dtype, accelerator))
         if self.training.gradient_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
-        return model, self.technique.parameter_groups(model)
-
-    def problems(self) -> list[Mistake]:
-        """What can be seen to be wrong before anything slow is started, beyond each setting's own rules."""
-        found = [Mistake(f"model.{setting}", sentence) for setting, sentence in self.model.problems()]
-        found += [Mistake(f"dataset.{setting}", sentence) for setting, sentence in self.dataset.problems()]
-        problems = self.technique.problems(self.model.shape())
-        found += [Mistake(f"technique.{setting}", sentence) for setting, sentence in problems]
-        if self.model.attention == "flash_attention_2" and self.training.precision == "fp32":
-            found.append(Mistake("model.attention", "flash_attention_2 has no fp32, and training.precision is fp32"))
-        for column in self.dataset.columns:
-            if column not in self.task.columns:
-                sentence = (
-                    f"the task reads {' and '.join(self.task.columns)}; {offer(column, self.task.columns, 'columns')}"
-                )
-                found.append(Mistake(f"dataset.columns.{column}", sentence))
-        positions = self.model.positions()
-        if positions is not None and self.task.max_length > positions:
-            sentence = f"{self.task.max_length} tokens are more than the model's {positions} positions"
-            found.append(Mistake("task.max_length", sentence))
-        if (unusable := not_writable(Path(self.output_dir))) is not None:
-            found.append(Mistake("output_dir", unusable))
-        return found
-
-    def not_downloaded(self) -> list[Mistake]:
-        """What is needed from the Hub and was never downloaded: mistakes when the Hub cannot be reached."""
-        from llama_experiments.hub import not_downloaded, unreachable
-
-        needed = [
-            ("model", "model.checkpoint", self.model.hub_name),
-            ("dataset", "dataset.name", self.dataset.hub_name),
-        ]
-        return [
-            Mistake(setting, unreachable(name))
-            for kind, setting, name in needed
-            if name is not None and not_downloaded(kind, name)
-        ]
+        groups = self.technique.parameter_groups(model)
+        if self.technique.trains and not groups:
+            raise UserError("technique: nothing that may move is left; open more, or choose one that is only asked")
+        return model, groups

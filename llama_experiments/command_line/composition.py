@@ -19,7 +19,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llama_experiments.command_line.config_files import CONF, choices_of, find_config, has_key, is_group, show_path
+from llama_experiments.command_line.config_files import (
+    CONF,
+    choices_of,
+    find_config,
+    has_key,
+    is_group,
+    is_optional,
+    show_path,
+)
 from llama_experiments.command_line.hydra_errors import COMMAND_LINE, first_lines, mistake_of
 from llama_experiments.command_line.overrides import (
     chosen,
@@ -134,10 +142,17 @@ def compose_command(
 
 
 def _plain_choice(override: Override, roots: Sequence[Path]) -> Override:
-    """`+experiment=stories` as `experiment=stories`: people write the plus, and every group is there already."""
-    if not (override.is_add() and is_group(roots, override.key_or_group)):
+    """A group's override as Hydra takes it.
+
+    People write `+experiment=stories`, and every group is there already; and `tuning=null`, where it wants `~tuning`.
+    """
+    group = override.key_or_group
+    if not is_group(roots, group):
         return override
-    return parse([(override.input_line or "").lstrip("+")])[0]
+    null = override.type is not OverrideType.DEL and not override.is_sweep_override() and override.value() is None
+    if null and is_optional(group):
+        return parse([f"~{group}"])[0]
+    return parse([(override.input_line or "").lstrip("+")])[0] if override.is_add() else override
 
 
 def other_values(composition: Composition, config_dirs: Sequence[Path] = ()) -> Iterator[Composition]:

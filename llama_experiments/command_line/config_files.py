@@ -40,6 +40,12 @@ def is_group(roots: Sequence[Path], key: str) -> bool:
     return any((root / key).is_dir() for root in roots) and not key.startswith("hydra")
 
 
+def is_optional(group: str) -> bool:
+    """Whether a group need not be chosen from: the primary config calls it so."""
+    defaults = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    return any(f"optional {group}" in entry for entry in defaults if isinstance(entry, dict))
+
+
 def choices_of(roots: Sequence[Path], group: str) -> set[str]:
     """The choices of a group."""
     folders = [root / group for root in roots]

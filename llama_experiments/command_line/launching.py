@@ -19,11 +19,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llama_experiments.command_line.composition import Composition
+from llama_experiments.command_line.composition import SWEEP, Composition
 from llama_experiments.command_line.config_files import CONF
 from llama_experiments.command_line.hydra_errors import first_lines
 from llama_experiments.command_line.replay import RUN_DIR
 from llama_experiments.errors import ConfigError, UserError, tell
+from llama_experiments.paths import show
 
 # Hydra shows every record from INFO on; these would tell of each request and each retry.
 CHATTY = {"httpx": logging.WARNING, "httpx2": logging.WARNING, "urllib3": logging.ERROR}
@@ -74,6 +75,27 @@ def launch(arguments: list[str]) -> None:
         raise refused[0]
 
 
+def launch_sweep(arguments: list[str], composition: Composition) -> None:
+    """Hand over a sweep; when its jobs are done, say what they say together, even if some did not end well."""
+    from llama_experiments.config import build
+    from llama_experiments.sweeps.base import Sweep, read_jobs
+
+    folder = composition.folder(SWEEP)
+    try:
+        launch([*arguments, f"{SWEEP}={_quoted(str(folder))}"])  # so that both mean the same moment
+    finally:
+        node = composition.tree.get("sweep")
+        if node is not None and folder.exists():
+            jobs, missing = read_jobs(folder)
+            lines = build(node, Sweep, composition.origin, "sweep").report(folder, jobs, missing) if jobs else []
+            print("\n".join(["", *lines, f"everything is in  {show(folder)}"]), flush=True)
+
+
+def _quoted(text: str) -> str:
+    """A value as Hydra's command line takes it, whatever it contains."""
+    return "'{}'".format(text.replace("\\", "\\\\").replace("'", "\\'"))
+
+
 def _job(config: DictConfig, refused: list[UserError]) -> float:
     """One run, as Hydra calls it: alone or as a job of a sweep.
 
@@ -115,9 +137,9 @@ def _remove_if_nothing_ran(folder: Path) -> None:
 def build_experiment(composition: Composition) -> Any:
     from llama_experiments.config import build
     from llama_experiments.experiment import Experiment
+    from llama_experiments.preflight import problems
 
     experiment = build(composition.tree, Experiment, composition.origin)
-    problems = experiment.problems()
-    if problems:
-        raise ConfigError([problem.at(composition.origin(problem.path)) for problem in problems])
+    if found := problems(experiment):
+        raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in found])
     return experiment

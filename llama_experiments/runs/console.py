@@ -24,7 +24,7 @@ class Console:
     """Writes to stdout; silent on all processes but the first. Warnings go to stderr."""
 
     def __init__(self, epochs: int, speaks: bool = True, headline: Collection[str] | None = None) -> None:
-        """`headline` are the metrics that are told, where that is not all."""
+        """`epochs` are those of training; `headline` the metrics that are told, where that is not all."""
         self._epochs, self._speaks, self._headline = epochs, speaks, headline
         self._bar: tqdm[Any] | None = None
         self._bar_epoch = 0
@@ -116,6 +116,8 @@ class Console:
         return [f"{words(name)} {number(value, 3)}" for name, value in told.items()]
 
     def _numbered(self, epoch: int) -> str:
+        if not self._epochs:
+            return f"Epoch {epoch}"
         return f"Epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}"
 
 

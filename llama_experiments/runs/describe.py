@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from llama_experiments.data.examples import Examples
 from llama_experiments.data.rows import Rows
+from llama_experiments.models.quantized import parameter_count
 from llama_experiments.paths import show
 from llama_experiments.runs.result import Cost
 from llama_experiments.training.device import arithmetic
@@ -39,8 +40,8 @@ def describe_run(
     `names` are the groups' choices; a replayed config has none, and the classes' own names stand in. `data` is what
     the hygiene report says.
     """
-    total = sum(parameter.numel() for parameter in model.parameters())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    total = parameter_count(model.parameters())
+    trained = parameter_count(parameter for parameter in model.parameters() if parameter.requires_grad)
     an_epoch = training.steps_per_epoch(len(examples["train"]))
     micro = training.device_micro_batch(accelerator.num_processes)
     device = "GPU" if accelerator.device.type == "cuda" else "CPU"
@@ -80,11 +81,11 @@ def run_cost(
     memory: int | None,
 ) -> Cost:
     """What a run needed, for its result."""
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    trained = parameter_count(parameter for parameter in model.parameters() if parameter.requires_grad)
     return Cost(
         technique=names.get("technique") or experiment.technique.name,
         learning_rate=training.learning_rate if trained else None,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameter_count(model.parameters()),
         trainable_parameters=trained,
         peak_memory_growth=memory,
         evaluation_tokens=int(validation.lengths.sum()),

@@ -28,6 +28,7 @@ PACKAGES = [
     "datasets",
     "accelerate",
     "peft",
+    "bitsandbytes",
     "hydra-core",
     "omegaconf",
     "mlflow",
@@ -80,7 +81,6 @@ def describe_device(accelerator: Accelerator) -> dict[str, Any]:
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
         "precision": arithmetic(accelerator),
-        "optimizer": "AdamW, fused",
     }
 
 

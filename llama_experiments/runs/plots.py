@@ -57,7 +57,7 @@ def plot_curves(epochs: list[dict[str, Any]], title: str, file: Path, item: str 
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0.2)
     else:
         axes.text(0.5, 0.5, "no loss is a number", ha="center", transform=axes.transAxes)
-    _save(figure, file)
+    save(figure, file)
 
 
 def plot_confusion(labels: list[str], predictions: list[str], names: list[str], file: Path) -> None:
@@ -90,7 +90,7 @@ def plot_confusion(labels: list[str], predictions: list[str], names: list[str], 
     right = int(np.trace(counts))
     axes.set_title(f"{right:,} of {len(labels):,} right ({right / max(len(labels), 1):.1%})", fontsize=11, color=INK)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the label's rows", format=PercentFormatter(1.0))
-    _save(figure, file)
+    save(figure, file)
 
 
 def plot_lengths(parts: dict[str, Lengths], max_length: int, file: Path) -> None:
@@ -126,7 +126,7 @@ def plot_lengths(parts: dict[str, Lengths], max_length: int, file: Path) -> None
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=2, fontsize=9, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0.2)
-    _save(figure, file)
+    save(figure, file)
 
 
 def _shortened(name: str) -> str:
@@ -140,7 +140,8 @@ def _is_number(loss: Any) -> bool:
     return isinstance(loss, int | float) and math.isfinite(loss)
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     with replaced(file) as beside, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
         figure.savefig(beside, format="png")

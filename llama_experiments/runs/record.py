@@ -126,9 +126,10 @@ class Record:
     def keep(self, epoch: Epoch, examples: Examples, task: Task) -> None:
         """Keep an epoch's predictions as the run's."""
         assert epoch.evaluation is not None
-        self._kept = {"epoch": epoch.epoch, "eval_loss": epoch.evaluation.loss}
+        evaluation = epoch.evaluation
+        self._kept = {"epoch": epoch.epoch, "eval_loss": evaluation.loss, "items": evaluation.count}
         if self._writes:
-            _write_predictions(self.folder.predictions, task.prediction_table(epoch.evaluation.predictions, examples))
+            _write_predictions(self.folder.predictions, task, evaluation, examples)
 
     def keep_model(
         self, technique: Technique, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int
@@ -162,7 +163,11 @@ class Record:
         if not self._writes:
             return
         write_text(self.folder.movement, json.dumps(proof.record(tensors), indent=2) + "\n")
-        self._learned.append(movement_section(tensors, training.learning_rate))
+        from llama_experiments.runs.plot_rates import plot_rates, worth_drawing
+
+        if worth_drawing(groups, training):
+            plot_rates(groups, training, steps, self.folder.rates)
+        self._learned.append(movement_section(tensors, training.learning_rate, pictured=self.folder.rates.exists()))
 
     def shows(self, example: str) -> None:
         """Keep an example as the model reads it, for the report."""
@@ -174,7 +179,7 @@ class Record:
             return
         assert self._kept is not None, "an epoch was evaluated before"
         self._test = self._journal.test(self._kept["epoch"], evaluation)
-        _write_predictions(self.folder.test_predictions, task.prediction_table(evaluation.predictions, examples))
+        _write_predictions(self.folder.test_predictions, task, evaluation, examples)
         self.console.test(self._test)
         self.mirror.test(self._test)
 
@@ -200,17 +205,16 @@ class Record:
         told = (self._facts, self._epochs, saved, task.item, self._overrides, sections, self._test, task.headline)
         self._result(task, cost).write(self.folder)
         summary = write_report(self.folder, *told)
-        pictures = [self.folder.curves, self.folder.confusion, self.folder.lengths, self.folder.report]
-        records = [self.folder.hygiene, self.folder.epochs, self.folder.test, self.folder.samples]
+        pictures = [self.folder.curves, self.folder.confusion, self.folder.lengths, self.folder.rates]
+        records = [self.folder.report, self.folder.hygiene, self.folder.epochs, self.folder.test, self.folder.samples]
         records += [self.folder.environment, self.folder.result, self.folder.movement, self.folder.tuning]
         self.mirror.finish("FINISHED", [self.folder.hydra, *pictures, *records], summary)
         self._say_where(saved)
 
     def _result(self, task: Task, cost: Cost) -> Result:
-        kept = next(
-            (record for record in self._epochs if self._kept and record["epoch"] == self._kept["epoch"]), None
-        )
-        assert kept is not None, "the last epoch is always evaluated"
+        assert self._kept is not None, "the last epoch is always evaluated"
+        number = self._kept["epoch"]
+        kept = next(record for record in self._epochs if record["epoch"] == number)
         seconds = sum(record["seconds"] for record in self._epochs)
         trained = sum(record["tokens"] for record in self._epochs)
         timed = (trained, self._training_seconds) if trained else (cost.evaluation_tokens, seconds)
@@ -219,8 +223,10 @@ class Record:
             epoch=kept["epoch"],
             eval_loss=kept["eval_loss"],
             item=task.item,
+            items=self._kept["items"],
             metrics=kept["metrics"],
             metric=task.metric,
+            higher_is_better=task.higher_is_better,
             seconds=seconds,
             tuning_seconds=self._tuning_seconds,
             tokens_per_second=timed[0] / max(timed[1], 1e-9),
@@ -256,10 +262,13 @@ class Record:
             self.mirror.finish(status, [self.folder.hydra, self.folder.epochs, self.folder.environment], why)
 
 
-def _write_predictions(file: Path, table: dict[str, Any]) -> None:
+def _write_predictions(file: Path, task: Task, evaluation: Evaluation, examples: Examples) -> None:
+    """The task's table, and for each of its rows what it adds to the metric by which runs are compared."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    table = task.prediction_table(evaluation.predictions, examples)
+    table["metric_sum"], table["metric_count"] = task.row_metric(table)
     with replaced(file) as beside:
         pq.write_table(pa.table(table), beside)
 

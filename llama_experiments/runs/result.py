@@ -31,8 +31,10 @@ class Result:
     epoch: int  # whose evaluation this is: of the lowest loss since training began
     eval_loss: float | str  # nats per item; a word where it is no number
     item: str
+    items: int  # that the loss is a mean over; losses over other items are not set side by side
     metrics: dict[str, Any]
     metric: str  # the one by which runs are compared: one of the metrics, or loss
+    higher_is_better: bool  # of that metric
     learning_rate: float | None
     parameters: int
     trainable_parameters: int

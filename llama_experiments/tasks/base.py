@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from llama_experiments.errors import UserError, check_settings
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from llama_experiments.data.examples import Batch, Examples
     from llama_experiments.data.rows import Rows
+
+T = TypeVar("T", bound="Task")
 
 
 @dataclasses.dataclass
@@ -208,6 +210,12 @@ class Task:
             "loss": predictions["loss"].astype("float64"),
             "count": predictions["count"],
         }
+
+
+def recast(task: Task, kind: type[T], **known: Any) -> T:
+    """A task as one of a subclass of its own, with the same settings and what is `known` beside them."""
+    settings = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+    return kind(**{**settings, **known})
 
 
 def why_no_text(value: Any) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
 from llama_experiments.data.rows import Rows, class_indices, class_names
 from llama_experiments.errors import UserError, check_settings, offer
-from llama_experiments.tasks.base import Output, Task, cut, tokenize
+from llama_experiments.tasks.base import Output, Prompting, Task, cut, recast, tokenize
 from llama_experiments.tasks.class_metrics import (
     auc,
     balanced_weights,
@@ -20,12 +20,16 @@ from llama_experiments.tasks.class_metrics import (
     macro_f1,
     precision_and_recall,
 )
+from llama_experiments.tasks.prompts import places
 from llama_experiments.tasks.trunk import hidden_states
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from llama_experiments.data.examples import Batch, Examples
+    from llama_experiments.tasks.guesses import MajorityClass
+    from llama_experiments.tasks.prompted_classification import PromptedClassification
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,9 @@ class SequenceClassification(Task):
     labels: list[str] | None = None  # names of the classes; null takes the data set's
     # name of a class -> its weight in what is minimised, 1 where none is given; balanced: each class the same in all
     class_weights: Literal["balanced"] | dict[str, float] | None = None
+    # Where the model is only asked (technique=prompt):
+    template: str = "{text}\nLabel:"  # what the label's word follows, after a space
+    label_words: dict[str, str] | None = None  # name of a class -> its word; null: the names themselves
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +65,8 @@ class SequenceClassification(Task):
         check_settings(
             ("labels", several, "must be null or two or more different names"),
             ("class_weights", positive, "must be positive numbers"),
+            ("template", places(self.template) == {"text"}, "must have the place {text}, no others"),
+            ("label_words", all(word.strip() for word in (self.label_words or {}).values()), "must not be empty"),
         )
 
     @property
@@ -75,7 +84,19 @@ class SequenceClassification(Task):
         for name in self.class_weights if isinstance(self.class_weights, dict) else ():
             if name not in names:
                 raise UserError(f"task.class_weights.{name}: there is no such class; {offer(name, names, 'classes')}")
+        if self.label_words is not None:
+            _check_words(self.label_words, names)
         return dataclasses.replace(self, labels=names)
+
+    def prompted(self, prompting: Prompting) -> PromptedClassification:
+        from llama_experiments.tasks.prompted_classification import PromptedClassification
+
+        return recast(self, PromptedClassification, prompting=prompting)
+
+    def guessed(self) -> MajorityClass:
+        from llama_experiments.tasks.guesses import MajorityClass
+
+        return recast(self, MajorityClass)
 
     def prepared(self, rows: Rows) -> Rows:
         import datasets
@@ -128,13 +149,17 @@ class SequenceClassification(Task):
     def length_findings(self, examples: Examples) -> dict[str, np.ndarray]:
         return {"cut off": examples.fixed["tokens"] > examples.lengths}
 
-    def output(self, model: PreTrainedModel, batch: Batch) -> Output:
-        from torch.nn.functional import cross_entropy
-
+    def logits(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """What speaks for each class, [batch, classes] in fp32."""
         hidden = hidden_states(model.model, batch)  # [batch, length, hidden]
         last = batch["lengths"] - 1
         pooled = hidden.take_along_dim(last[:, None, None], dim=1)[:, 0]  # [batch, hidden]
-        logits = model.score(pooled).float()  # [batch, classes]
+        return cast("torch.Tensor", model.score(pooled).float())
+
+    def output(self, model: PreTrainedModel, batch: Batch) -> Output:
+        from torch.nn.functional import cross_entropy
+
+        logits = self.logits(model, batch)
         losses = cross_entropy(logits, batch["label"], reduction="none")
         predictions = {"logits": logits.detach(), "label": batch["label"], "loss": losses.detach()}
         objective = (losses * batch["weight"].to(losses.dtype)).sum() if "weight" in batch else None
@@ -168,6 +193,16 @@ class SequenceClassification(Task):
     def row_metric(self, table: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         right = np.asarray(table["label"]) == np.asarray(table["prediction"])
         return right.astype(float), np.ones(len(right))
+
+
+def _check_words(words: Mapping[str, str], names: Sequence[str]) -> None:
+    """Raises UserError where a class has no word, or a word no class."""
+    for name in words:
+        if name not in names:
+            raise UserError(f"task.label_words.{name}: there is no such class; {offer(name, names, 'classes')}")
+    for name in names:
+        if name not in words:
+            raise UserError(f"task.label_words: there is no word for the class '{name}'; each class needs one")
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:

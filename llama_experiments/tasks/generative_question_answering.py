@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import string
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_experiments.data.answers import located, read_answers, why_unreadable
 from llama_experiments.errors import check_settings
-from llama_experiments.tasks.base import Sample, Written
+from llama_experiments.tasks.base import Prompting, Sample, Written, recast
 from llama_experiments.tasks.completion import completion_document
 from llama_experiments.tasks.language_modelling import (
     SAMPLES,
@@ -19,6 +18,7 @@ from llama_experiments.tasks.language_modelling import (
     first_tokens,
     spread,
 )
+from llama_experiments.tasks.prompts import ANSWER_TEMPLATE, answer_rules, uncalibrated
 from llama_experiments.tasks.squad_metrics import exact_match, f1
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from llama_experiments.data.examples import Examples
     from llama_experiments.data.rows import Rows
+    from llama_experiments.tasks.guesses import UnigramAnswers
+    from llama_experiments.tasks.prompted_question_answering import PromptedQuestionAnswering
 
-PLACES = {"context", "question"}
+ONE_OR_ALL = "must be null or at least 1"
 SEED = 0  # of the choice of rows to answer
 
 
@@ -46,21 +48,16 @@ class GenerativeQuestionAnswering(LanguageModelling):
     higher_is_better: ClassVar[bool] = True
 
     max_length: int = 512  # tokens of prompt and answer; of longer prompts the beginning is cut
-    template: str = "Passage: {context}\nQuestion: {question}\nAnswer:"  # what the answer follows, after a space
+    template: str = ANSWER_TEMPLATE  # what the answer follows, after a space
     no_answer: str = "no answer"  # what is learned where a question has none
-    generated_examples: int = 100  # evaluation rows whose answers are written and scored
+    generated_examples: int | None = 100  # evaluation rows whose answers are written and scored; null: all
     answer_tokens: int = 30  # of an answer at most
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_settings(
-            (
-                "template",
-                _places(self.template) == PLACES,
-                "must have the places {context} and {question}, no others",
-            ),
-            ("no_answer", bool(self.no_answer.strip()), "must be a text"),
-            ("generated_examples", self.generated_examples >= 1, "must be at least 1"),
+            *answer_rules(self.template, self.no_answer),
+            ("generated_examples", (self.generated_examples or 1) >= 1 and self.generated_examples != 0, ONE_OR_ALL),
             ("answer_tokens", self.answer_tokens >= 1, "must be at least 1"),
         )
 
@@ -82,6 +79,16 @@ class GenerativeQuestionAnswering(LanguageModelling):
     def reasons_to_leave_out(self, columns: dict[str, list[Any]]) -> list[str | None]:
         rows = zip(columns["question"], columns["context"], columns["answers"], strict=True)
         return [_why_unusable(*row) for row in rows]
+
+    def prompted(self, prompting: Prompting) -> PromptedQuestionAnswering:
+        from llama_experiments.tasks.prompted_question_answering import PromptedQuestionAnswering
+
+        return recast(self, PromptedQuestionAnswering, prompting=uncalibrated(prompting))
+
+    def guessed(self) -> UnigramAnswers:
+        from llama_experiments.tasks.guesses import UnigramAnswers
+
+        return recast(self, UnigramAnswers)
 
     def prepared(self, rows: Rows) -> Rows:
         return located(rows)
@@ -152,13 +159,6 @@ class GenerativeQuestionAnswering(LanguageModelling):
 
         scored = [score is not None for score in table["f1"]]
         return np.array([score or 0.0 for score in table["f1"]]), np.array(scored, dtype=float)
-
-
-def _places(template: str) -> set[str | None]:
-    try:
-        return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-    except ValueError:
-        return set()
 
 
 def _why_unusable(question: Any, context: Any, value: Any) -> str | None:

@@ -63,6 +63,11 @@ class LanguageModelling(Task):
             ("sample_temperature", 0 <= self.sample_temperature < math.inf, "must be 0 or a positive number"),
         )
 
+    @property
+    def window(self) -> int:
+        """Tokens of a window at most."""
+        return self.max_length
+
     def documents(
         self, columns: dict[str, list[Any]], tokenizer: PreTrainedTokenizerFast
     ) -> Iterator[Document | None]:
@@ -72,6 +77,14 @@ class LanguageModelling(Task):
     def prompt(self, text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
         """A text as the tokens after which the model is to go on."""
         return list(tokenizer.backend_tokenizer.encode(text).ids)
+
+    def beginning(self, examples: Examples, index: int, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+        """An example's tokens after which the model is to go on."""
+        return first_tokens(examples, index, tokenizer)
+
+    def lead(self, tokens: int) -> list[int]:
+        """What the model reads before a prompt that needs, with what is written after it, so many tokens."""
+        return []
 
     def model_class(self) -> type[PreTrainedModel]:
         from transformers import LlamaForCausalLM
@@ -88,7 +101,7 @@ class LanguageModelling(Task):
                 continue
             masked = document.scored is not None
             size = document.bytes
-            for ids, scored in windows(document, self.max_length):
+            for ids, scored in windows(document, self.window):
                 window = (ids, scored, row, sum(scored), size)
                 for name, value in zip(encoded, window, strict=True):
                     encoded[name].append(value)
@@ -101,16 +114,22 @@ class LanguageModelling(Task):
         import torch
 
         input_ids, lengths = batch["input_ids"], batch["lengths"]
-        hidden = hidden_states(model.model, batch)  # [batch, length, hidden]
-        positions = torch.arange(input_ids.shape[1] - 1, device=hidden.device)
+        positions = torch.arange(input_ids.shape[1] - 1, device=input_ids.device)
         predicts = positions < (lengths - 1)[:, None]  # [batch, length - 1] the positions that have a next token
         if "scored" in batch:
             predicts = predicts & batch["scored"][:, 1:].bool()  # and that token is learned
         targets = input_ids[:, 1:][predicts]  # [tokens]
-        losses = _token_losses(model, hidden[:, :-1][predicts], targets)
-        by_position = torch.zeros(predicts.shape, dtype=torch.float64, device=hidden.device)
+        losses = self.token_losses(model, batch, predicts, targets)
+        by_position = torch.zeros(predicts.shape, dtype=torch.float64, device=input_ids.device)
         by_position[predicts] = losses.detach().double()
         return Output(losses.sum(), len(targets), {"loss": by_position.sum(dim=1)})
+
+    def token_losses(
+        self, model: PreTrainedModel, batch: Batch, predicts: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss of each learned token, [tokens]; `predicts` [batch, length - 1] are the positions before them."""
+        hidden = hidden_states(model.model, batch)  # [batch, length, hidden]
+        return _token_losses(model, hidden[:, :-1][predicts], targets)
 
     def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
         """Perplexity of a token; bits for a byte of the learned text, which other tokenizers' models share.
@@ -125,7 +144,7 @@ class LanguageModelling(Task):
         from llama_experiments.tasks.generation import continued, drawn, generate, positions_left
 
         if self.sample_prompts is None:
-            prompts = [first_tokens(examples, index, tokenizer) for index in spread(len(examples), SAMPLES)]
+            prompts = [self.beginning(examples, index, tokenizer) for index in spread(len(examples), SAMPLES)]
         else:
             prompts = [self.prompt(text, tokenizer) for text in self.sample_prompts]
         prompts = [positions_left(model, ids, self.sample_tokens) for ids in prompts]
@@ -133,7 +152,8 @@ class LanguageModelling(Task):
         if not prompts or self.sample_tokens == 0:
             return Written()
         choose = drawn(self.sample_temperature)
-        texts = generate(model, prompts, self.sample_tokens, ends(model, tokenizer), choose)
+        whole = [[*self.lead(len(ids) + self.sample_tokens), *ids] for ids in prompts]
+        texts = generate(model, whole, self.sample_tokens, ends(model, tokenizer), choose)
         return Written(samples=[Sample(*continued(tokenizer, *pair)) for pair in zip(prompts, texts, strict=True)])
 
 
@@ -159,7 +179,12 @@ def first_tokens(examples: Examples, index: int, tokenizer: PreTrainedTokenizerF
     start, end = int(offsets[index]), int(offsets[index + 1])
     if "scored" in examples.ragged:
         return [int(token) for token in ids[start : start + examples.ragged["scored"][0][start:end].argmax()]]
-    beginning = [int(token) for token in ids[start : min(end, start + PROMPT_TOKENS + 1)]]
+    return first_words([int(token) for token in ids[start:end]], tokenizer)
+
+
+def first_words(ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The first words of a text, as tokens."""
+    beginning = ids[: PROMPT_TOKENS + 1]
     pieces = tokenizer.convert_ids_to_tokens(beginning)
     ends_of_words = [at for at in range(2, len(pieces)) if pieces[at].startswith(WORD_STARTS)]
     return beginning[: max(ends_of_words, default=max(1, len(beginning) - 1))]

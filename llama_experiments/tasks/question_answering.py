@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from llama_experiments.data.answers import Answers, located, why_unusable
 from llama_experiments.errors import check_settings
-from llama_experiments.tasks.base import Output, Task
+from llama_experiments.tasks.base import Output, Prompting, Task, recast
+from llama_experiments.tasks.prompts import ANSWER_TEMPLATE, answer_rules, uncalibrated
 from llama_experiments.tasks.spans import NOTHING, Window, best_spans, spans_of_rows, windows
 from llama_experiments.tasks.squad_metrics import exact_match, f1
 from llama_experiments.tasks.trunk import hidden_states
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from llama_experiments.data.examples import Batch, Examples
     from llama_experiments.data.rows import Rows
+    from llama_experiments.tasks.guesses import AnySpan
+    from llama_experiments.tasks.prompted_question_answering import PromptedQuestionAnswering
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,9 +47,12 @@ class QuestionAnswering(Task):
 
     max_length: int = 512  # tokens of question and context together
     stride: int = 128  # tokens of the context that neighbouring windows share
-    max_answer_tokens: int = 30  # longer spans are no answers
+    max_answer_tokens: int = 30  # longer spans are no answers; of an answer that is written at most
     n_best: int = 20  # spans of a question that are kept in predictions.parquet
     null_threshold: float = 0.0  # no answer where its score is higher than the best span's by more than this, in nats
+    # Where the model is only asked (technique=prompt), and writes its answer:
+    template: str = ANSWER_TEMPLATE  # what the answer follows, after a space
+    no_answer: str = "no answer"  # what is said where a question has none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +61,7 @@ class QuestionAnswering(Task):
             ("max_answer_tokens", self.max_answer_tokens >= 1, "must be at least 1"),
             ("n_best", self.n_best >= 1, "must be at least 1"),
             ("null_threshold", math.isfinite(self.null_threshold), "must be a number"),
+            *answer_rules(self.template, self.no_answer),
         )
 
     @property
@@ -71,6 +79,24 @@ class QuestionAnswering(Task):
                 columns["question"], columns["context"], columns["answers"], strict=True
             )
         ]
+
+    def prompted(self, prompting: Prompting) -> PromptedQuestionAnswering:
+        """All questions, whose answers the language model writes."""
+        from llama_experiments.tasks.prompted_question_answering import PromptedQuestionAnswering
+
+        return PromptedQuestionAnswering(
+            max_length=self.max_length,
+            template=self.template,
+            no_answer=self.no_answer,
+            answer_tokens=self.max_answer_tokens,
+            generated_examples=None,
+            prompting=uncalibrated(prompting),
+        )
+
+    def guessed(self) -> AnySpan:
+        from llama_experiments.tasks.guesses import AnySpan
+
+        return recast(self, AnySpan)
 
     def prepared(self, rows: Rows) -> Rows:
         return located(rows)
@@ -131,11 +157,15 @@ class QuestionAnswering(Task):
             "with a question that leaves no room for the context": windows == 0,
         }
 
+    def logits(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """What speaks for each position to be an answer's first and its last, [batch, length, 2] in fp32."""
+        hidden = hidden_states(model.transformer, batch)  # [batch, length, hidden]
+        return cast("torch.Tensor", model.qa_outputs(hidden).float())
+
     def output(self, model: PreTrainedModel, batch: Batch) -> Output:
         import torch
 
-        hidden = hidden_states(model.transformer, batch)  # [batch, length, hidden]
-        logits = model.qa_outputs(hidden).float()  # [batch, length, 2]
+        logits = self.logits(model, batch)
         real = torch.arange(logits.shape[1], device=logits.device) < batch["lengths"][:, None]  # [batch, length]
         log_probabilities = logits.masked_fill(~real[:, :, None], -torch.inf).log_softmax(dim=1)
         start, end = log_probabilities.unbind(dim=-1)  # each [batch, length]

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from llama_experiments.errors import UserError
-from llama_experiments.tasks.base import tokenize
+from llama_experiments.tasks.base import Prompting, recast, tokenize
 from llama_experiments.tasks.chat import Refused, chat_document, chat_prompt, chat_template, why_no_chat
 from llama_experiments.tasks.completion import completion_document, without_end
 from llama_experiments.tasks.language_modelling import Document, LanguageModelling
+from llama_experiments.tasks.prompts import uncalibrated
 
 if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedTokenizerFast
 
     from llama_experiments.data.examples import Examples
+    from llama_experiments.tasks.guesses import UnigramText
+    from llama_experiments.tasks.prompted_text_generation import PromptedTextGeneration
 
 COLUMNS = {"text": ("text",), "completion": ("prompt", "completion"), "messages": ("messages",)}
 
@@ -42,6 +45,16 @@ class TextGeneration(LanguageModelling):
         if self.format == "messages":
             tokenizer.chat_template = chat_template(self.chat_template, tokenizer) or tokenizer.chat_template
         return self
+
+    def prompted(self, prompting: Prompting) -> PromptedTextGeneration:
+        from llama_experiments.tasks.prompted_text_generation import PromptedTextGeneration
+
+        return recast(self, PromptedTextGeneration, prompting=uncalibrated(prompting))
+
+    def guessed(self) -> UnigramText:
+        from llama_experiments.tasks.guesses import UnigramText
+
+        return recast(self, UnigramText)
 
     def encoding_settings(self) -> dict[str, Any]:
         return super().encoding_settings() | {"format": self.format, "chat_template": self.chat_template}

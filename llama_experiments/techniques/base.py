@@ -36,7 +36,7 @@ class Technique:
     trains: ClassVar[bool] = True  # whether anything may move
 
     def problems(self, shape: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-        """What can be seen to be wrong before anything is loaded: `[(setting, sentence), ...]`.
+        """What can be seen to be wrong before anything is loaded: `[(setting, sentence), ...]`; '' is the whole.
 
         Args:
             shape: the model's config.json, where it can be read.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from llama_experiments.errors import UserError
 from llama_experiments.models.hashes import tensor_hashes
+from llama_experiments.models.quantized import parameter_count
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from llama_experiments.techniques.base import ParameterGroup
 
 NAMED = 3  # tensors told by name
+SURE = 8.0  # a step that is so many times as large as the rounding would have shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +43,14 @@ class Proof:
     def __init__(self, model: PreTrainedModel, groups: Sequence[ParameterGroup]) -> None:
         """Raises UserError where the groups are not exactly what may move."""
         names = {id(parameter): name for name, parameter in model.named_parameters()}
-        multipliers = [(names.get(id(p)), group.multiplier) for group in groups for p in group.parameters]
-        may_move = sorted(name for name, parameter in model.named_parameters() if parameter.requires_grad)
-        if sorted(str(name) for name, _ in multipliers) != may_move:
-            raise UserError(
-                f"technique: its parameter groups hold {len(multipliers)} tensors, but {len(may_move)} of the model "
-                "may move; each of these must be in one group, and no other"
-            )
-        self._multipliers = {str(name): multiplier for name, multiplier in multipliers}
+        grouped = [
+            (names.get(id(parameter), "a tensor that is not the model's"), group.multiplier)
+            for group in groups
+            for parameter in group.parameters
+        ]
+        may_move = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        _check_groups([name for name, _ in grouped], may_move)
+        self._multipliers = dict(grouped)
         self.before = tensor_hashes(model)
 
     def check(self, model: PreTrainedModel, learning_rate: float, steps: int) -> list[Tensor]:
@@ -58,12 +61,12 @@ class Proof:
         """
         after = tensor_hashes(model)
         tensors = [
-            Tensor(name, parameter.numel(), self._multipliers.get(name), self.before[name], after[name])
+            Tensor(name, parameter_count([parameter]), self._multipliers.get(name), self.before[name], after[name])
             for name, parameter in model.named_parameters()
         ]
         broken = [tensor.name for tensor in tensors if tensor.multiplier is None and tensor.moved]
         if broken:
-            raise UserError(f"technique: {_told(broken)} moved, which the technique had frozen")
+            raise UserError(f"technique: {told_names(broken)} moved, which the technique had frozen")
         values = dict(model.named_parameters())
         still = [
             tensor.name
@@ -75,8 +78,8 @@ class Proof:
         ]
         if still:
             raise UserError(
-                f"technique: {_told(still)} did not move in {steps} steps, although it may: the loss does not depend "
-                "on it; take it out of what trains"
+                f"technique: {told_names(still)} did not move in {steps} steps, although it may: the loss does not "
+                "depend on it; take it out of what trains"
             )
         return tensors
 
@@ -86,13 +89,29 @@ def record(tensors: Sequence[Tensor]) -> dict[str, Any]:
     return {tensor.name: {**dataclasses.asdict(tensor), "moved": tensor.moved} for tensor in tensors}
 
 
+def _check_groups(grouped: Sequence[str], may_move: Set[str]) -> None:
+    """Raises UserError where the groups' tensors are not exactly those that may move, each once."""
+    found = Counter(grouped)
+    wrong = {
+        "in no group": sorted(may_move - found.keys()),
+        "in a group, but may not move": sorted(found.keys() - may_move),
+        "in a group twice": sorted(name for name, times in found.items() if times > 1),
+    }
+    told = "; ".join(f"{told_names(names)} ({how})" for how, names in wrong.items() if names)
+    if told:
+        raise UserError(
+            f"technique: its parameter groups must hold each tensor that may move, once, and no other: {told}"
+        )
+
+
 def _would_show(values: torch.Tensor, rate: float) -> bool:
-    """Whether a step of Adam's, which is about as large as the rate, is more than some value's rounding."""
+    """Whether a step of Adam's, which is about as large as the rate, is surely more than some value's rounding."""
     import torch
 
-    return bool((values.detach().abs() * (torch.finfo(values.dtype).eps / 2) < rate).any())
+    return bool((values.detach().abs() * (SURE * torch.finfo(values.dtype).eps / 2) < rate).any())
 
 
-def _told(names: Sequence[str]) -> str:
+def told_names(names: Sequence[str]) -> str:
+    """The first of these names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"

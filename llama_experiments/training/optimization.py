@@ -12,7 +12,7 @@ from llama_experiments.training.settings import Training
 FUSED_DEVICES = ("cpu", "cuda")
 
 
-def make_optimizer(groups: list[ParameterGroup], training: Training, device: torch.device) -> torch.optim.AdamW:
+def make_optimizer(groups: list[ParameterGroup], training: Training, device: torch.device) -> torch.optim.Optimizer:
     """AdamW with each group split by decay; `rate` in a group is its learning rate at the schedule's peak."""
     split: list[dict[str, Any]] = []
     for group in groups:
@@ -23,6 +23,10 @@ def make_optimizer(groups: list[ParameterGroup], training: Training, device: tor
         for parameters, decay in ((matrices, training.weight_decay), (vectors, 0.0)):
             if parameters:
                 split.append({"params": parameters, "lr": rate, "rate": rate, "weight_decay": decay})
+    if training.optimizer == "adamw_8bit":
+        from bitsandbytes.optim import AdamW8bit
+
+        return AdamW8bit(split)  # type: ignore[no-any-return]
     return torch.optim.AdamW(split, fused=device.type in FUSED_DEVICES)
 
 

@@ -18,6 +18,7 @@ class Training:
     batch_size: int = 8  # examples in one optimizer step, over all devices: what the mathematics sees
     micro_batch_size: int | None = None  # examples in one pass on one device; null: a device's share of the batch
     evaluation_batch_size: int = 32  # examples in one pass of the evaluation; changes no number
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"  # 8bit: its state in a quarter of the memory, on a GPU
     weight_decay: float = 0.01  # not on norms and biases
     schedule: Literal["linear", "cosine", "constant"] = "linear"  # after the warm-up
     warmup_ratio: float = 0.0  # share of the steps over which the rate rises
@@ -50,6 +51,13 @@ class Training:
             ),
             ("evaluate_every", self.evaluate_every >= 1, "must be at least 1"),
         )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What this machine cannot do: `[(setting, sentence), ...]`."""
+        from llama_experiments.models.quantized import why_no_bitsandbytes
+
+        why = why_no_bitsandbytes(self.optimizer) if self.optimizer == "adamw_8bit" else None
+        return [("optimizer", why)] if why else []
 
     def steps_per_epoch(self, examples: int) -> int:
         """Optimizer steps of an epoch."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from llama_experiments.data.examples import Examples
     from llama_experiments.data.rows import Rows
     from llama_experiments.tasks.base import Task
     from llama_experiments.techniques.base import ParameterGroup
@@ -74,8 +75,6 @@ class Tuning:
 
         from llama_experiments.data.rows import to_hold_out
         from llama_experiments.data.tokenized import encode
-        from llama_experiments.tasks.task_model import TaskModel
-        from llama_experiments.training.loop import Diverged, fit
 
         try:
             out = to_hold_out(rows, task, self.share, self.seed)
@@ -92,25 +91,41 @@ class Tuning:
         for multiplier in sorted(self.multipliers):
             tried = dataclasses.replace(training, learning_rate=training.learning_rate * multiplier)
             started = time.perf_counter()
-            model, groups = start()
-            epochs = fit(
-                TaskModel(model, task),
-                train,
-                validation,
-                training=dataclasses.replace(tried, evaluate_first=False),
-                groups=groups,
-                seed=seed,
-                accelerator=accelerator,
-                on_step=lambda step: None,
-            )
-            try:
-                loss = min(epoch.evaluation.loss for epoch in epochs if epoch.evaluation is not None)
-            except Diverged:  # another rate may not
-                loss = math.inf
-            accelerator.free_memory()
+            loss = _lowest_loss(tried, train, validation, task, start, seed, accelerator)
+            accelerator.free_memory()  # or each attempt would hold its model until the last
             attempts.append(Attempt(tried.learning_rate, loss, time.perf_counter() - started))
             tell(attempts[-1])
         best = min(attempts, key=lambda attempt: attempt.loss)
         if not math.isfinite(best.loss):
             raise UserError("tuning.multipliers: training diverges at every rate; add lower ones")
         return dataclasses.replace(training, learning_rate=best.learning_rate), attempts
+
+
+def _lowest_loss(
+    training: Training,
+    train: Examples,
+    validation: Examples,
+    task: Task,
+    start: Start,
+    seed: int,
+    accelerator: Accelerator,
+) -> float:
+    """The lowest of a training's losses on `validation` after its epochs; inf where it diverges."""
+    from llama_experiments.tasks.task_model import TaskModel
+    from llama_experiments.training.loop import Diverged, fit
+
+    model, groups = start()
+    epochs = fit(
+        TaskModel(model, task),
+        train,
+        validation,
+        training=dataclasses.replace(training, evaluate_first=False),
+        groups=groups,
+        seed=seed,
+        accelerator=accelerator,
+        on_step=lambda step: None,
+    )
+    try:
+        return min(epoch.evaluation.loss for epoch in epochs if epoch.evaluation is not None)
+    except Diverged:  # another rate may not
+        return math.inf

@@ -24,6 +24,8 @@ def test_a_run_leaves_everything(command: Command, local_run: list[str], tmp_pat
         "confusion.png",
         "hygiene.json",
         "lengths.png",
+        "movement.json",
+        "result.json",
         "report.md",
     }
     epochs = [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]

@@ -110,7 +110,7 @@ def test_the_picture_of_the_lengths(longest: int, tmp_path: Path, monkeypatch: p
     from llama_experiments.runs.plots import plot_lengths
 
     drawn: list[Figure] = []
-    monkeypatch.setattr("llama_experiments.runs.plots._save", lambda figure, _: drawn.append(figure))
+    monkeypatch.setattr("llama_experiments.runs.plots.save", lambda figure, _: drawn.append(figure))
     edges = [0, 20, longest + 1]
     train = dataclasses.replace(LENGTHS, longest=longest, histogram={"edges": edges, "rows": [90, 10]})
     validation = dataclasses.replace(LENGTHS, longest=30, histogram={"edges": edges, "rows": [1, 3]})

@@ -26,6 +26,8 @@ def test_the_names(finished: Finished) -> None:
         "confusion.png": folder.confusion,
         "hygiene.json": folder.hygiene,
         "lengths.png": folder.lengths,
+        "movement.json": folder.movement,
+        "result.json": folder.result,
         "report.md": folder.report,
     }
     assert {path.name: path for path in folder.path.iterdir()} == named

@@ -25,13 +25,13 @@ LEARNS = [record(0, None, 0.7), record(1, 0.6, 0.5), record(2, 0.4, 0.375), reco
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved."""
     saved: list[Figure] = []
-    save = plots._save
+    save = plots.save
 
     def keep(figure: Figure, file: Path) -> None:
         save(figure, file)
         saved.append(figure)
 
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(plots, "save", keep)
     return saved
 
 

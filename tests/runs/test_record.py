@@ -50,6 +50,7 @@ def test_the_predictions_of_a_run(finished: Finished) -> None:
     table = pq.read_table(finished.folder.predictions).to_pydict()
     assert set(table) == {
         "row", "label", "prediction", "probability", "probability_negative", "probability_positive", "loss", "count",
+        "metric_sum", "metric_count",
     }  # fmt: skip
     rows = sentences(20, start=100)
     assert table["row"] == [1, 2, *range(4, 22)]  # as the file counts them: row 3 has no text
@@ -64,6 +65,7 @@ def test_the_predictions_of_a_run(finished: Finished) -> None:
     assert math.fsum(table["loss"]) / sum(table["count"]) == pytest.approx(kept["eval_loss"], abs=1e-12)
     right = [label == prediction for label, prediction in zip(table["label"], table["prediction"], strict=True)]
     assert sum(right) / 20 == kept["metrics"]["accuracy"]
+    assert (table["metric_sum"], table["metric_count"]) == (right, [1.0] * 20)
 
 
 def test_the_losses_of_text_generation_add_up(finished: Finished, tmp_path: Path) -> None:
@@ -72,7 +74,8 @@ def test_the_losses_of_text_generation_add_up(finished: Finished, tmp_path: Path
     folder, (status, said, _) = finished.again(tmp_path, *settings)
     assert status == 0, said
     table = pq.read_table(folder.predictions).to_pydict()
-    assert set(table) == {"row", "loss", "count"}
+    assert set(table) == {"row", "loss", "count", "metric_sum", "metric_count"}
+    assert (table["metric_sum"], table["metric_count"]) == (table["loss"], table["count"])
     assert len(set(table["row"])) < len(table["row"])
     kept = json.loads(folder.epochs.read_text().splitlines()[1])
     mean = math.fsum(table["loss"]) / sum(table["count"])
@@ -170,6 +173,8 @@ def test_a_run_that_ends_well(record: Record, store: str) -> None:
             "row": [1, 3],
             "loss": [0.25, 0.5],
             "count": [1, 2],
+            "metric_sum": [0.25, 0.5],
+            "metric_count": [1.0, 2.0],
         }
         record.finish(TextGeneration(), COST)
     status, note = status_and_note(record, store)

@@ -17,6 +17,7 @@ from llama_experiments.data.tokenized import encode
 from llama_experiments.errors import UserError
 from llama_experiments.experiment import Experiment
 from llama_experiments.models.tokenizer import load_tokenizer
+from llama_experiments.preflight import problems
 from llama_experiments.tasks.text_generation import TextGeneration
 from tests.tasks.tokenizers import LLAMA_2, byte_tokenizer, sentencepiece_tokenizer
 
@@ -171,7 +172,7 @@ def test_another_chat_template_is_another_encoding(tokenizer_folder: Path, tmp_p
 )
 def test_a_column_that_the_format_does_not_read_is_told(task: str, words: str) -> None:
     experiment = build(compose_command([f"task={task}", "+dataset.columns.label=stars"]).tree, Experiment)
-    (mistake,) = [mistake for mistake in experiment.problems() if mistake.path == "dataset.columns.label"]
+    (mistake,) = [mistake for mistake in problems(experiment) if mistake.path == "dataset.columns.label"]
     assert words in mistake.sentence
 
 

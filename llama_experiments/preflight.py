@@ -1,0 +1,54 @@
+"""What can be seen to be wrong before anything slow is started, beyond each setting's own rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llama_experiments.errors import Mistake, offer
+from llama_experiments.paths import not_writable
+
+if TYPE_CHECKING:
+    from llama_experiments.experiment import Experiment
+
+
+def problems(experiment: Experiment) -> list[Mistake]:
+    """Everything in an experiment that its parts cannot mean together, or that this machine cannot do."""
+    model, dataset, task, training = experiment.model, experiment.dataset, experiment.task, experiment.training
+    of_parts = {
+        "model": model.problems(),
+        "dataset": dataset.problems(),
+        "technique": experiment.technique.problems(model.shape()),
+        "training": training.problems(),
+    }
+    found = [
+        Mistake(f"{part}.{name}" if name else part, said) for part, these in of_parts.items() for name, said in these
+    ]
+    if model.attention == "flash_attention_2" and training.precision == "fp32":
+        found.append(Mistake("model.attention", "flash_attention_2 has no fp32, and training.precision is fp32"))
+    for column in dataset.columns:
+        if column not in task.columns:
+            sentence = f"the task reads {' and '.join(task.columns)}; {offer(column, task.columns, 'columns')}"
+            found.append(Mistake(f"dataset.columns.{column}", sentence))
+    positions = model.positions()
+    if positions is not None and task.max_length > positions:
+        sentence = f"{task.max_length} tokens are more than the model's {positions} positions"
+        found.append(Mistake("task.max_length", sentence))
+    if (unusable := not_writable(Path(experiment.output_dir))) is not None:
+        found.append(Mistake("output_dir", unusable))
+    return found
+
+
+def not_downloaded(experiment: Experiment) -> list[Mistake]:
+    """What is needed from the Hub and was never downloaded: mistakes when the Hub cannot be reached."""
+    from llama_experiments.hub import not_downloaded, unreachable
+
+    needed = [
+        ("model", "model.checkpoint", experiment.model.hub_name),
+        ("dataset", "dataset.name", experiment.dataset.hub_name),
+    ]
+    return [
+        Mistake(setting, unreachable(name))
+        for kind, setting, name in needed
+        if name is not None and not_downloaded(kind, name)
+    ]

@@ -1,0 +1,1 @@
+"""Many runs by one command, and what they say together."""
