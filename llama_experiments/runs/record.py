@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -152,7 +153,10 @@ class Record:
     def tuned(self, attempts: Sequence[Attempt], learning_rate: float) -> None:
         """Record the learning rates that were tried before."""
         if attempts and self._writes:
-            write_text(self.folder.tuning, json.dumps([dataclasses.asdict(one) for one in attempts], indent=2) + "\n")
+            tried = [dataclasses.asdict(one) for one in attempts]
+            for one in tried:  # JSON has no infinity
+                one["loss"] = one["loss"] if math.isfinite(one["loss"]) else None
+            write_text(self.folder.tuning, json.dumps(tried, indent=2) + "\n")
             self._learned.append(tuning_section(attempts, learning_rate))
             self._tuning_seconds = sum(attempt.seconds for attempt in attempts)
 

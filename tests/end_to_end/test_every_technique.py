@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 # Training rows and epochs: as few as show that something is learned.
-SIZES = {"sentiment": (2000, 2), "question_answering": (300, 1), "text_generation": (200, 2)}
+SIZES = {"sentiment": (2000, 2), "question_answering": (300, 1), "text_generation": (400, 2)}
 SEEDS = (0, 1, 2)
 LEARNED = 0.95  # the evaluation loss by epoch 0's
 TASKS = pytest.mark.parametrize("task", ["sentiment", "question_answering", "text_generation"])
@@ -23,7 +23,7 @@ TRAINED: dict[str, tuple[list[str], float, float]] = {
     "freeze": (HEADS, 1e-2, 1e-2),
     "freeze_last": (LAST_TWO, 1e-3, 1e-3),
     "learning_rate": (["*"], 1e-3, 1e-3),
-    "lora": (["*.lora_?.default.weight", "*.modules_to_save.*"], 3e-3, 3e-2),
+    "lora": (["*.lora_?.default.weight", "*.modules_to_save.*"], 3e-3, 1e-2),
 }
 
 
