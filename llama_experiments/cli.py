@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +22,7 @@ from llama_experiments.command_line.overrides import named_by_what_is_swept
 from llama_experiments.command_line.replay import replay_overrides
 from llama_experiments.errors import ConfigError, Mistake, UserError, offer, tell
 from llama_experiments.paths import not_writable, show
+from llama_experiments.verbs import run_verb, verbs
 
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses
 
@@ -46,11 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and "~" not in arguments[0]:
         verb, rest = arguments[0], arguments[1:]
-        if verb not in VERBS:
+        if verb not in (known := verbs()):
             raise UserError(
-                f"there is no command '{verb}'; {offer(verb, VERBS, 'commands')}; overrides are written setting=value"
+                f"there is no command '{verb}'; {offer(verb, known, 'commands')}; overrides are written setting=value"
             )
-        return VERBS[verb](rest)
+        return run_verb(verb, rest)
     options = _options(arguments)
     switches = [argument for argument in arguments if argument not in options.overrides]
     if options.help or options.hydra_help or options.shell_completion:
@@ -175,28 +176,3 @@ def _config_dirs(options: Namespace) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"--config-dir: there is no folder {options.config_dir}")
     return [folder]
-
-
-def _ui(arguments: list[str]) -> int:
-    """`ui [port=5000] [overrides]`: MLflow's page on the recorded runs."""
-    from llama_experiments.config import build
-    from llama_experiments.experiment import Experiment
-    from llama_experiments.runs.ui import serve
-
-    port = 5000
-    overrides = []
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key == "port":
-            if not value.isdigit() or not 0 < int(value) < 65536:
-                raise UserError(f"port: must be a number from 1 to 65535, not '{value}'")
-            port = int(value)
-        else:
-            overrides.append(argument)
-    composition = compose_command(overrides)
-    experiment = build(composition.tree, Experiment, composition.origin)  # no model or data need be there to look
-    tracker = experiment.tracker
-    serve(tracker.resolved_uri(Path(experiment.output_dir)), tracker.experiment, port)
-
-
-VERBS: dict[str, Callable[[list[str]], int]] = {"ui": _ui}

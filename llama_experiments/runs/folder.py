@@ -40,6 +40,16 @@ class RunFolder:
         return self.path / "samples.jsonl"
 
     @property
+    def run(self) -> Path:
+        """What the run is: its tags and its header, for whoever lists or mirrors it."""
+        return self.path / "run.json"
+
+    @property
+    def traceback(self) -> Path:
+        """Of an error that is not the user's."""
+        return self.path / "traceback.txt"
+
+    @property
     def environment(self) -> Path:
         return self.path / "environment.json"
 

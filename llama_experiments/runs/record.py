@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from llama_experiments.runs.movement_report import movement_section, tuning_sect
 from llama_experiments.runs.reference import Reference
 from llama_experiments.runs.report import as_read_section, class_table, contents, samples_by_prompt, write_report
 from llama_experiments.runs.result import Cost, Result
+from llama_experiments.runs.state import Held
 from llama_experiments.tasks.base import Sample, Task
 from llama_experiments.techniques import proof
 from llama_experiments.training.evaluation import Evaluation
@@ -61,6 +63,7 @@ class Record:
         self.folder, self.console, self.mirror = folder, console, mirror
         self._overrides, self._writes = overrides, writes
         self._journal: Journal | None = None
+        self._held: Held | None = None
         self._epochs: list[dict[str, Any]] = []
         self._epoch = 0  # the last
         self._kept: dict[str, Any] | None = None
@@ -84,6 +87,9 @@ class Record:
         if not self._writes:
             return
         self.folder.claim()
+        self._held = Held(self.folder.path)
+        self._held.tell("running")
+        write_text(self.folder.run, json.dumps({"tags": tags, "facts": facts}, indent=2, ensure_ascii=False) + "\n")
         self._facts, self._hygiene = facts, hygiene
         write_text(self.folder.environment, json.dumps(environment, indent=2) + "\n")
         self._journal = Journal(self.folder)
@@ -260,10 +266,27 @@ class Record:
         if self._journal is None:
             return
         self._journal.close()
-        if kind is not None and self.mirror.run_id is not None:
-            status = "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-            why = str(error) if isinstance(error, UserError) else kind.__name__
-            self.mirror.finish(status, [self.folder.hydra, self.folder.epochs, self.folder.environment], why)
+        assert self._held is not None, "the folder is held before its journal is opened"
+        if kind is None:
+            self._held.tell("finished")
+        else:
+            stopped = issubclass(kind, KeyboardInterrupt)
+            why = (
+                "interrupted"
+                if stopped
+                else str(error)
+                if isinstance(error, UserError)
+                else f"{kind.__name__}: {error}"
+            )
+            if not stopped and not isinstance(error, UserError):
+                write_text(self.folder.traceback, "".join(traceback.format_exception(error)))
+            self._held.tell("stopped" if stopped else "failed", why)
+            if self.mirror.run_id is not None:
+                kept = [self.folder.hydra, self.folder.epochs, self.folder.environment, self.folder.traceback]
+                # A stranger's error may say what belongs on no page of a tracker: its kind is enough there.
+                note = why if stopped or isinstance(error, UserError) else kind.__name__
+                self.mirror.finish("KILLED" if stopped else "FAILED", kept, note)
+        self._held.release()
 
 
 def _write_predictions(file: Path, task: Task, evaluation: Evaluation, examples: Examples) -> None:
