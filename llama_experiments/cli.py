@@ -63,8 +63,9 @@ def _run(arguments: list[str]) -> int:
         switches += ["--config-path", str(folder.absolute())]  # a relative one would be the package's to Hydra
     composition = _composition(options)
     looks = options.cfg or options.info
-    if composition.tree.get("sweep") is not None and not (looks or options.config_path):  # a replay is one job of it
-        options.overrides += _axes(composition)
+    axes = [] if looks or options.config_path else _axes(composition)  # a replay is one job of a sweep
+    if axes:
+        options.overrides += axes
         options.multirun = True
         switches.append("--multirun")
         composition = _composition(options)
@@ -73,9 +74,8 @@ def _run(arguments: list[str]) -> int:
     names = named_by_what_is_swept(composition.overrides) if options.multirun else []
     command = [*switches, *composition.for_hydra(), *names, *rank_overrides(options.overrides)]
     if options.multirun and not looks:
-        launch_sweep(command, composition)
-    else:
-        launch(command)
+        return launch_sweep(command, composition, arguments)
+    launch(command)
     return 0
 
 
@@ -84,6 +84,8 @@ def _axes(composition: Composition) -> list[str]:
     from llama_experiments.config import build
     from llama_experiments.sweeps.base import Sweep
 
+    if not composition.tree.get("sweep"):
+        return []
     sweep = build(composition.tree["sweep"], Sweep, composition.origin, "sweep")
     given = {override.key_or_group for override in composition.overrides}
     return [f"{key}={values}" for key, values in sweep.axes.items() if key not in given]
@@ -156,7 +158,8 @@ def _check_folder(composition: Composition, setting: str) -> None:
         ConfigError: the folder has a run already, or cannot be made.
     """
     folder = composition.folder(setting)
-    if any(folder.glob("epochs.jsonl")) or (setting == SWEEP and any(folder.glob("*/epochs.jsonl"))):
+    goes_on = setting == SWEEP and (folder / "sweep.json").exists()
+    if not goes_on and any(next(folder.glob(pattern), None) for pattern in ("epochs.jsonl", "*/epochs.jsonl")):
         sentence = f"{show(folder)} belongs to another run already; give this one its own with {setting}=..."
     else:
         sentence = not_writable(folder) or ""

@@ -37,7 +37,7 @@ class Experiment:
     training: Training
     tracker: Tracker
     tuning: Tuning | None = None  # of the learning rate, before the run
-    sweep: Sweep | None = None  # the command is several runs, and this is one of them
+    sweep: Sweep = dataclasses.field(default_factory=Sweep)  # where the command is several runs
     seed: int = 0
     output_dir: str = "outputs"
     reference: Reference | None = None  # losses that somebody printed, for the report
@@ -48,7 +48,14 @@ class Experiment:
             ("output_dir", bool(self.output_dir.strip()), "must be a folder"),
         )
 
-    def run(self, folder: Path, config: dict[str, Any], overrides: list[str], names: Mapping[str, str]) -> float:
+    def run(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        overrides: list[str],
+        names: Mapping[str, str],
+        tags: Mapping[str, str] | None = None,
+    ) -> float:
         """Run into `folder`; returns the last evaluation loss, which sweepers minimise.
 
         Args:
@@ -56,6 +63,7 @@ class Experiment:
             config: the composed config as a plain tree, for the tracker.
             overrides: of the command line, for the report.
             names: what was chosen of each group, for people.
+            tags: for the tracker, of the sweep that the run is a job of.
 
         Raises:
             UserError: whatever the user can put right.
@@ -115,7 +123,13 @@ class Experiment:
             self, folder, rows, examples, training, model, groups, accelerator, names, data_facts(hygiene)
         )
         with Record(RunFolder(folder), console, mirror, overrides, writes=accelerator.is_main_process) as record:
-            record.start(facts, environment, leaves(config), run_tags(self, folder, environment, names), hygiene)
+            record.start(
+                facts,
+                environment,
+                leaves(config),
+                run_tags(self, folder, environment, names) | dict(tags or {}),
+                hygiene,
+            )
             record.tuned(attempts, training.learning_rate)
             record.shows(task.as_read(examples["validation"], 0, loaded.tokenizer))
             memory = PeakMemory(accelerator.device)

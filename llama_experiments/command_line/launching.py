@@ -75,20 +75,43 @@ def launch(arguments: list[str]) -> None:
         raise refused[0]
 
 
-def launch_sweep(arguments: list[str], composition: Composition) -> None:
-    """Hand over a sweep; when its jobs are done, say what they say together, even if some did not end well."""
+def launch_sweep(arguments: list[str], composition: Composition, typed: Sequence[str]) -> int:
+    """Hand over a sweep; when its jobs are done, say what they say together, even if some did not end well.
+
+    Args:
+        typed: the command line, as the user wrote it.
+
+    Returns:
+        The exit status: 1 when a job failed.
+    """
     from llama_experiments.config import build
-    from llama_experiments.sweeps.base import Sweep, read_jobs
+    from llama_experiments.experiment import Experiment
+    from llama_experiments.sweeps.finish import finish
+    from llama_experiments.sweeps.home import Home, unfinished
+    from llama_experiments.sweeps.launch import JobFailed
 
     folder = composition.folder(SWEEP)
+    experiment = build(composition.tree, Experiment, composition.origin)
+    output_dir = Path(experiment.output_dir)
+    if not folder.exists() and (other := unfinished(typed, output_dir)) is not None:
+        print(f"a sweep of this command was not finished: {SWEEP}={show(other)} goes on with it; this is a new one")
+    home = Home(folder, typed, experiment.tracker, output_dir)
+    state, reason = "failed", ""
     try:
         launch([*arguments, f"{SWEEP}={_quoted(str(folder))}"])  # so that both mean the same moment
+        state = "finished"
+    except JobFailed:
+        reason = "a job failed"
+        return 1
+    except KeyboardInterrupt:
+        state, reason = "stopped", "interrupted"
+        raise
+    except UserError as error:
+        reason = str(error)
+        raise
     finally:
-        node = composition.tree.get("sweep")
-        if node is not None and folder.exists():
-            jobs, missing = read_jobs(folder)
-            lines = build(node, Sweep, composition.origin, "sweep").report(folder, jobs, missing) if jobs else []
-            print("\n".join(["", *lines, f"everything is in  {show(folder)}"]), flush=True)
+        finish(home, experiment.sweep, state, reason)
+    return 0
 
 
 def _quoted(text: str) -> str:
@@ -103,6 +126,8 @@ def _job(config: DictConfig, refused: list[UserError]) -> float:
     """
     for library, level in CHATTY.items():
         logging.getLogger(library).setLevel(level)
+    from llama_experiments.sweeps.home import job_tags, sweep_of_job
+
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
     tree = OmegaConf.to_container(config, resolve=True)
@@ -112,7 +137,9 @@ def _job(config: DictConfig, refused: list[UserError]) -> float:
     try:
         names = {group: str(choice) for group, choice in settings.runtime.choices.items() if choice}
         composition = Composition.of_job(plain, overrides, names)
-        result: float = build_experiment(composition).run(folder, plain, overrides, names)
+        sweep = sweep_of_job(settings.sweep.dir if settings.mode is RunMode.MULTIRUN else None)
+        tags = job_tags(sweep, folder) if sweep else {}
+        result: float = build_experiment(composition).run(folder, plain, overrides, names, tags)
         return result
     except UserError as error:
         _remove_if_nothing_ran(folder)

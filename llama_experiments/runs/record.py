@@ -100,7 +100,7 @@ class Record:
             lengths = {name: part.lengths for name, part in hygiene.parts.items() if part.lengths}
             plot_lengths(lengths, hygiene.max_length, self.folder.lengths)
             write_text(self.folder.hygiene, json.dumps(hygiene.record(), indent=2, ensure_ascii=False) + "\n")
-        self.mirror.start(self.folder.name, parameters, tags, environment["data"])
+        self.mirror.start(tags.get("mlflow.runName", self.folder.name), parameters, tags, environment["data"])
 
     def step(self, step: Step) -> None:
         """Record an optimizer step."""

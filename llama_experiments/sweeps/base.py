@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from llama_experiments.errors import check_settings
 from llama_experiments.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class Sweep:
     """A command that is several: each value of each axis with each of the others."""
 
     axes: dict[str, str] = dataclasses.field(default_factory=dict)  # a setting or group -> its values: a,b,c
+    isolate: bool = False  # each job in a process of its own, so that a crash or a full memory ends one job
+    parallel: int = 1  # jobs at once, each then in a process of its own, on a GPU of its own where there are
+    retry_failed: bool = True  # a sweep that is run again tries jobs that failed again
+
+    def __post_init__(self) -> None:
+        check_settings(("parallel", self.parallel >= 1, f"must be at least 1, not {self.parallel}"))
 
     def report(self, folder: Path, jobs: list[Job], missing: list[str]) -> list[str]:
         """Write what the jobs say together into `folder`; returns lines for the terminal.
@@ -43,7 +50,9 @@ class Sweep:
             jobs: those that ended well, in their order.
             missing: the names of those that did not.
         """
-        return []
+        from llama_experiments.sweeps.summary import summarize
+
+        return summarize(folder, jobs, missing)
 
 
 def read_jobs(folder: Path) -> tuple[list[Job], list[str]]:

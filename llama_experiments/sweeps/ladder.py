@@ -46,7 +46,7 @@ class Ladder(Sweep):
             name = "ladder.png" if len(groups) == 1 else f"ladder_{metric}.png"
             plot_ladder(rungs, folder / name)
             lines += [*table, "", *_verdict(rungs), "", f"![the ladder]({name})", ""]
-            told += [*_aligned(table), "", *_verdict(rungs), ""]
+            told += [*aligned(table), "", *_verdict(rungs), ""]
         lines += [*_notes(jobs, missing)]
         write_text(folder / "ladder.md", "\n".join(lines) + "\n")
         return told
@@ -150,7 +150,7 @@ def _with_interval(metric: Interval, signed: bool = False) -> str:
     return f"{metric.value:{sign}.4f} [{metric.low:{sign}.4f}, {metric.high:{sign}.4f}]"
 
 
-def _aligned(table: list[str]) -> list[str]:
+def aligned(table: list[str]) -> list[str]:
     """A table of Markdown as one for the terminal."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (table[0], *table[2:])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -14,8 +16,11 @@ from llama_experiments.runs.plots import EVALUATION, INK, TRAIN, save
 
 if TYPE_CHECKING:
     from llama_experiments.runs.result import Result
+    from llama_experiments.sweeps.base import Job
     from llama_experiments.sweeps.ladder import Rung
     from llama_experiments.sweeps.transfer import Start
+
+MOST_NAMED = 12  # jobs in a legend
 
 Value = Callable[["Result"], "float | None"]
 
@@ -114,6 +119,56 @@ def plot_transfer(starts: Sequence[Start], item: str, file: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     save(figure, file)
+
+
+def plot_sweep(jobs: Sequence[Job], swept: Mapping[str, Sequence[Any]], file: Path) -> None:
+    """Left: the lowest evaluation loss by what was swept. Right: both losses of each job by epoch."""
+    figure = Figure(figsize=(12, 4.8), dpi=130, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    key = "training.learning_rate" if "training.learning_rate" in swept else next(iter(swept), None)
+    values: list[Any] = list(swept[key]) if key else [job.folder.name for job in jobs]
+    losses = [job.result.eval_loss if isinstance(job.result.eval_loss, float) else math.nan for job in jobs]
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if numbers and len(jobs) > 1:
+        others = [tuple(row[place] for name, row in swept.items() if name != key) for place in range(len(jobs))]
+        for other in dict.fromkeys(others):  # a line for each setting of the rest
+            line = sorted((values[at], losses[at]) for at in range(len(jobs)) if others[at] == other)
+            told = ", ".join(str(value) for value in other)
+            left.plot(*zip(*line, strict=True), "o-", linewidth=1.5, label=told or None)
+        if others[0] and len(set(others)) <= MOST_NAMED:
+            left.legend(frameon=False, fontsize=8)
+        if min(values) > 0 and max(values) / min(values) > 5:
+            left.set_xscale("log")
+    else:
+        left.plot(losses, range(len(jobs)), "o", color=EVALUATION)
+        left.set_yticks(range(len(jobs)), [str(value) for value in values], fontsize=8)
+        left.invert_yaxis()
+    name = (key or "job").rpartition(".")[2].replace("_", " ")
+    loss = f"evaluation loss (nats per {jobs[0].result.item})"
+    left.set(**({"xlabel": name, "ylabel": loss} if numbers and len(jobs) > 1 else {"xlabel": loss}))
+    left.set_title(f"lowest evaluation loss by {name}", loc="left", fontsize=10, color=INK)
+    colors = colormaps["viridis"]
+    for place, job in enumerate(jobs):
+        color = colors(0.9 * place / max(1, len(jobs) - 1))
+        epochs = job.epochs()
+        for curve, style in (("eval_loss", "-"), ("train_loss", ":")):
+            points = [(epoch["epoch"], epoch[curve]) for epoch in epochs if isinstance(epoch[curve], float)]
+            if points:
+                named = _label(values[place]) if curve == "eval_loss" and len(jobs) <= MOST_NAMED else None
+                right.plot(*zip(*points, strict=True), style, color=color, linewidth=1.5, label=named)
+    right.set(xlabel="epoch", ylabel=f"loss (nats per {jobs[0].result.item})")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.set_title("evaluation (solid) and training loss (dotted)", loc="left", fontsize=10, color=INK)
+    if len(jobs) <= MOST_NAMED:
+        right.legend(frameon=False, fontsize=8, title=name, title_fontsize=8)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, file)
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(value: float) -> str:

@@ -17,6 +17,7 @@ def test_the_names(finished: Finished) -> None:
     assert folder.name == "run"
     named = {
         ".hydra": folder.hydra,
+        "run.json": folder.run,
         "epochs.jsonl": folder.epochs,
         "steps.jsonl": folder.steps,
         "environment.json": folder.environment,
@@ -30,7 +31,9 @@ def test_the_names(finished: Finished) -> None:
         "result.json": folder.result,
         "report.md": folder.report,
     }
-    assert {path.name: path for path in folder.path.iterdir()} == named
+    there = {path.name: path for path in folder.path.iterdir()}
+    assert there.pop("state.json") and there.pop(".lock")  # runs/state.py
+    assert there == named
 
 
 def test_a_folder_is_made_and_taken_once(tmp_path: Path) -> None:

@@ -18,11 +18,13 @@ def test_a_state_is_what_was_told_last(tmp_path: Path) -> None:
     held = Held(tmp_path)
     held.tell("running")
     assert is_held(tmp_path)
-    assert (state := read_state(tmp_path)) is not None and state.state == "running"
+    assert (state := read_state(tmp_path)) is not None
+    assert state.state == "running"
     held.tell("failed", "the loss is nan")
     held.release()
     assert not is_held(tmp_path)
-    assert (state := read_state(tmp_path)) is not None and (state.state, state.reason) == (
+    assert (state := read_state(tmp_path)) is not None
+    assert (state.state, state.reason) == (
         "failed",
         "the loss is nan",
     )
@@ -43,4 +45,5 @@ def test_a_process_that_dies_leaves_a_killed_run(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
     assert json.loads((tmp_path / "state.json").read_text())["state"] == "running"
-    assert (state := read_state(tmp_path)) is not None and state.state == "killed"
+    assert (state := read_state(tmp_path)) is not None
+    assert state.state == "killed"

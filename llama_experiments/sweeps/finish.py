@@ -1,0 +1,32 @@
+"""The end of a sweep: what its jobs say together, on the terminal, in its folder and in MLflow."""
+
+from __future__ import annotations
+
+from llama_experiments.paths import show
+from llama_experiments.sweeps.base import Sweep, read_jobs
+from llama_experiments.sweeps.home import Home
+
+
+def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
+    """Write the report, close the sweep's run, and say where everything is."""
+    folder = home.folder
+    jobs, missing = read_jobs(folder)
+    lines = sweep.report(folder, jobs, missing) if jobs else []
+    ids = {where: run_id for run_id, where in home.children()}
+    best = {}
+    ranked = [job for job in jobs if isinstance(job.result.eval_loss, float)]
+    if ranked:
+        winner = min(ranked, key=lambda job: float(job.result.eval_loss))
+        best = {
+            "best_job": winner.folder.name,
+            "best_run_id": ids.get(str(winner.folder.path.resolve()), ""),
+            "best_eval_loss": f"{float(winner.result.eval_loss):.6g}",
+        }
+    reports = sorted(folder.glob("*.md"))
+    pictures = sorted(folder.glob("*.png"))
+    note = "\n\n".join(report.read_text(encoding="utf-8") for report in reports)
+    kept = [*reports, *pictures, folder / "jobs.jsonl", folder / "sweep.json"]
+    home.close(state, reason, note or reason, kept, best)
+    print("\n".join(["", *lines, f"everything is in  {show(folder)}"]), flush=True)
+    if home.warning:
+        print(home.warning, flush=True)

@@ -1,0 +1,173 @@
+"""A sweep's own folder and its run in MLflow, whose children its jobs are."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_experiments.files import write_text
+from llama_experiments.runs.state import Held, is_held, read_state
+
+if TYPE_CHECKING:
+    from llama_experiments.runs.mirror import Tracker
+
+SWEEP_VARIABLE = "LLAMA_EXPERIMENTS_SWEEP"  # tells a job in a process of its own which sweep it is of
+TOLD = "sweep.json"
+
+
+class Home:
+    """A sweep's folder, held while its command runs, and the parent of its jobs in MLflow."""
+
+    def __init__(self, folder: Path, command: Sequence[str], tracker: Tracker, output_dir: Path) -> None:
+        """Take the folder and open the parent.
+
+        Raises:
+            UserError: another process runs a sweep there.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._held = Held(folder)
+        self._held.tell("running")
+        told = read_sweep(folder) or {}
+        self._client, self.warning = None, ""
+        self.run_id: str | None = told.get("parent_run_id")
+        self.experiment_id: str | None = told.get("experiment_id")
+        self._open(command, tracker, output_dir)
+        told = {
+            "command": list(command),
+            "command_hash": command_hash(command),
+            "parent_run_id": self.run_id,
+            "experiment_id": self.experiment_id,
+        }
+        write_text(folder / TOLD, json.dumps(told, indent=2) + "\n")
+
+    def _open(self, command: Sequence[str], tracker: Tracker, output_dir: Path) -> None:
+        with self._forgiven():
+            from llama_experiments.runs.mirror import _experiment, connect
+
+            uri = tracker.resolved_uri(output_dir)
+            self._client = client = connect(uri)
+            if self.run_id is not None:
+                client.update_run(self.run_id, status="RUNNING")
+                return
+            self.experiment_id = _experiment(client, tracker.experiment, uri, output_dir)
+            said = shlex.join(["python", "-m", "llama_experiments", *command])
+            tags = {
+                "sweep": sweep_name(self.folder),
+                "kind": "sweep",
+                "run_folder": str(self.folder.resolve()),
+                "command": said[:5_000],
+                "mlflow.source.type": "LOCAL",
+                "mlflow.source.name": "llama_experiments",
+                "mlflow.note.content": f"A sweep: `{said[:5_000]}`",
+            }
+            self.run_id = client.create_run(self.experiment_id, run_name=self.folder.name, tags=tags).info.run_id
+
+    def close(self, state: str, reason: str, note: str, artifacts: Sequence[Path], best: dict[str, str]) -> None:
+        """Say how the sweep ended, here and in MLflow.
+
+        Args:
+            best: of the best job, as tags: its id and its name.
+        """
+        from typing import cast
+
+        from llama_experiments.runs.state import Word
+
+        if self._client is not None and self.run_id is not None:
+            with self._forgiven():
+                for key, value in {"mlflow.note.content": note[:8_000], **best}.items():
+                    self._client.set_tag(self.run_id, key, value)
+                for artifact in artifacts:
+                    if artifact.exists():
+                        self._client.log_artifact(self.run_id, str(artifact))
+                word = {"finished": "FINISHED", "stopped": "KILLED"}.get(state, "FAILED")
+                self._client.set_terminated(self.run_id, word)
+        self._held.tell(cast(Word, state), reason)
+        self._held.release()
+
+    def children(self) -> list[tuple[str, str]]:
+        """The jobs' runs in MLflow that are not deleted: `[(id, folder), ...]`, the oldest first."""
+        if self._client is None or self.run_id is None or self.experiment_id is None:
+            return []
+        with self._forgiven():
+            found = self._client.search_runs(
+                [self.experiment_id],
+                f"tags.`mlflow.parentRunId` = '{self.run_id}'",
+                max_results=1_000,
+                order_by=["attributes.start_time ASC"],
+            )
+            return [(run.info.run_id, run.data.tags.get("run_folder", "")) for run in found]
+        return []
+
+    def forget(self, folder: Path) -> None:
+        """Take an attempt that makes room for the next out of MLflow: nothing stands there twice."""
+        if self._client is not None:
+            with self._forgiven():
+                for run_id, where in self.children():
+                    if where == str(folder.resolve()):
+                        self._client.delete_run(run_id)
+
+    @contextlib.contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        """Whatever the tracker does, the sweep goes on."""
+        try:
+            yield
+        except Exception as error:
+            self._client = None
+            self.warning = f"the tracker does not answer ({type(error).__name__}): the sweep itself is not in MLflow"
+
+
+def read_sweep(folder: Path) -> dict[str, Any] | None:
+    """What `sweep.json` says; None where there is none."""
+    file = folder / TOLD
+    if not file.exists():
+        return None
+    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return told
+
+
+def sweep_name(folder: Path) -> str:
+    """What a sweep's runs are tagged with: date and time, and the name."""
+    return f"{folder.resolve().parent.name}/{folder.resolve().name}"
+
+
+def sweep_of_job(sweep_dir: str | None) -> Path | None:
+    """The sweep that a job belongs to: Hydra's in this process, or the one that started this process."""
+    told = os.environ.get(SWEEP_VARIABLE) or sweep_dir
+    return Path(told) if told and (Path(told) / TOLD).exists() else None
+
+
+def job_tags(sweep: Path, folder: Path) -> dict[str, str]:
+    """A job's tags in MLflow beside any run's: its parent, its sweep, its name by what is swept."""
+    from llama_experiments.sweeps.launch import _short
+
+    told = read_sweep(sweep) or {}
+    tags = {"sweep": sweep_name(sweep)}
+    if told.get("parent_run_id"):
+        tags["mlflow.parentRunId"] = told["parent_run_id"]
+    if name := _short(folder.name.partition("-")[2]):
+        tags["mlflow.runName"] = name
+    return tags
+
+
+def command_hash(command: Sequence[str]) -> str:
+    """A sweep by what was typed, but for the folder."""
+    kept = [word for word in command if not word.startswith("hydra.sweep.dir=")]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
+
+
+def unfinished(command: Sequence[str], output_dir: Path) -> Path | None:
+    """The newest sweep of the same command that did not come to its end and does not go on now."""
+    wanted = command_hash(command)
+    for file in sorted(output_dir.glob(f"*/*/{TOLD}"), reverse=True):
+        told, state = read_sweep(file.parent), read_state(file.parent)
+        same = told is not None and told.get("command_hash") == wanted
+        if same and (state is None or state.state != "finished") and not is_held(file.parent):
+            return file.parent
+    return None

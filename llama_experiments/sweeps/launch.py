@@ -1,0 +1,241 @@
+"""A sweep's jobs: all composed and checked before the first starts, then each that the ledger has no result of."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from llama_experiments.command_line.composition import Composition
+from llama_experiments.errors import ConfigError, Mistake, UserError, tell
+from llama_experiments.sweeps.ledger import Entry, JobState, Ledger, job_hash
+from llama_experiments.sweeps.progress import Progress
+from llama_experiments.sweeps.workers import Worker
+
+
+class JobFailed(UserError):
+    """A job of a sweep did not end well, which has been told."""
+
+    told = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A job as it will run."""
+
+    overrides: list[str]
+    config: DictConfig
+    tree: dict[str, Any]  # the config resolved, without its hydra node
+    entry: Entry
+    done: bool  # in an earlier run of this sweep
+
+
+def launch_jobs(
+    context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+) -> list[JobReturn]:
+    """Run the jobs that are missing; each one's return, in their order.
+
+    Args:
+        first: the number of the first of them: sweepers may come with several lists.
+
+    Raises:
+        ConfigError: two jobs are the same, or one's config breaks a rule; then none has started.
+    """
+    setup_globals()
+    sweep = Path(str(config.hydra.sweep.dir))
+    ledger = Ledger(sweep)
+    jobs = _planned(context, config, job_overrides, ledger, sweep)
+    settings = jobs[0].tree["sweep"] if jobs else {}
+    if kept := sum(job.done for job in jobs):
+        print(f"{kept} of {len(jobs)} jobs have their result already, and are not run again", flush=True)
+    progress = Progress(jobs)
+    if settings.get("isolate") or settings.get("parallel", 1) > 1:
+        ended = _in_processes(jobs, sweep, ledger, progress, settings["parallel"])
+    else:
+        ended = _in_this_process(jobs, sweep, ledger, progress, context, task_function)
+    returns: dict[str, JobReturn] = {job.entry.job: _return(job) for job in jobs if job.done}
+    for job, outcome in ended:
+        returns[job.entry.job] = _return(dataclasses.replace(job, entry=outcome))
+    return [returns[job.entry.job] for job in jobs]
+
+
+def _planned(
+    context: HydraContext,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    ledger: Ledger,
+    sweep: Path,
+) -> list[Planned]:
+    from llama_experiments.command_line.launching import build_experiment
+
+    jobs: dict[str, Planned] = {}
+    mistakes: dict[Mistake, None] = {}
+    number = ledger.next_number()
+    retry = True
+    for overrides in map(list, job_overrides):
+        composed = context.config_loader.load_sweep_config(config, overrides)
+        task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        plain = OmegaConf.to_container(task, resolve=True)
+        assert isinstance(plain, dict)
+        tree = {str(key): value for key, value in plain.items()}
+        retry = tree["sweep"].get("retry_failed", True)
+        job = job_hash(tree)
+        known = ledger.entries.get(job)
+        mine = known.number if known else number
+        with open_dict(composed):
+            composed.hydra.job.id = composed.hydra.job.num = mine
+        name = str(composed.hydra.job.override_dirname)
+        folder = known.folder if known else str(composed.hydra.sweep.subdir)
+        entry = known or Entry(job=job, number=mine, name=_short(name), folder=folder, state="started")
+        with open_dict(composed):
+            composed.hydra.sweep.subdir = entry.folder
+        if job in jobs:
+            sentence = f"job {entry.name or folder} is in the sweep twice; leave one of the equal values out"
+            mistakes[Mistake("", sentence, "the command line")] = None
+            continue
+        ended = known is not None and (known.state == "finished" or (known.state == "failed" and not retry))
+        if not ended:
+            try:
+                build_experiment(Composition.of_job(tree, overrides, dict(composed.hydra.runtime.choices)))
+            except ConfigError as error:
+                mistakes |= dict.fromkeys(error.mistakes)
+        number += known is None
+        jobs[job] = Planned(overrides, composed, tree, entry, ended)
+    if mistakes:
+        raise ConfigError(list(mistakes))
+    return list(jobs.values())
+
+
+def _in_this_process(
+    jobs: list[Planned],
+    sweep: Path,
+    ledger: Ledger,
+    progress: Progress,
+    context: HydraContext,
+    task_function: TaskFunction,
+) -> Iterator[tuple[Planned, Entry]]:
+    """One after another here, where caches in memory are shared."""
+    hydra_state = Singleton.get_state()
+    for job in jobs:
+        if job.done:
+            continue
+        _make_room(job, sweep, ledger)
+        progress.started(job)
+        try:
+            returned = run_job(
+                hydra_context=context,
+                task_function=task_function,
+                config=job.config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        except KeyboardInterrupt:
+            _ended(job, ledger, progress, "stopped", reason="interrupted")
+            raise
+        finally:
+            Singleton.set_state(hydra_state)
+        if returned.status is JobStatus.COMPLETED:
+            yield job, _ended(job, ledger, progress, "finished", objective=float(returned.return_value))
+        else:
+            yield job, _ended(job, ledger, progress, "failed", reason=_reason(returned._return_value))
+
+
+def _in_processes(
+    jobs: list[Planned], sweep: Path, ledger: Ledger, progress: Progress, parallel: int
+) -> Iterator[tuple[Planned, Entry]]:
+    """Each in a process of its own, so many at once: a crash, a leak or a full memory ends one job."""
+    waiting = [job for job in jobs if not job.done]
+    running: list[tuple[Planned, Worker]] = []
+    slots = list(range(parallel))
+    try:
+        while waiting or running:
+            while waiting and slots:
+                job = waiting.pop(0)
+                _make_room(job, sweep, ledger)
+                progress.started(job)
+                running.append((job, Worker(job.overrides, sweep, job.entry, slots.pop(0), parallel)))
+            for job, worker in list(running):
+                if not worker.ended():
+                    continue
+                running.remove((job, worker))
+                slots.append(worker.slot)
+                objective, reason = worker.outcome()
+                state: JobState = "failed" if objective is None else "finished"
+                yield job, _ended(job, ledger, progress, state, objective=objective, reason=reason)
+            if running:
+                running[0][1].wait(0.1)
+    except BaseException:
+        for job, worker in running:
+            worker.stop()
+            _ended(job, ledger, progress, "stopped", reason="interrupted")
+        raise
+
+
+def _make_room(job: Planned, sweep: Path, ledger: Ledger) -> None:
+    """An attempt that did not end well makes room for the next: its folder is kept below `earlier/`."""
+    folder = sweep / job.entry.folder
+    if folder.exists() and (folder / "epochs.jsonl").exists():
+        attempts = sweep / "earlier"
+        attempts.mkdir(exist_ok=True)
+        number = sum(1 for other in attempts.iterdir() if other.name.startswith(f"{job.entry.folder}."))
+        os.replace(folder, attempts / f"{job.entry.folder}.{number + 1}")
+    elif folder.exists():
+        shutil.rmtree(folder)  # it had not got beyond Hydra's own files
+    ledger.tell(dataclasses.replace(job.entry, state="started", objective=None, reason=""))
+
+
+def _ended(
+    job: Planned,
+    ledger: Ledger,
+    progress: Progress,
+    state: JobState,
+    *,
+    objective: float | None = None,
+    reason: str = "",
+) -> Entry:
+    entry = dataclasses.replace(job.entry, state=state, objective=objective, reason=reason)
+    ledger.tell(entry)
+    progress.ended(entry)
+    return entry
+
+
+def _return(job: Planned) -> JobReturn:
+    """What a job's end is to Hydra and to its sweepers."""
+    entry = job.entry
+    done = entry.state == "finished"
+    value = entry.objective if done else JobFailed(f"{entry.name or entry.folder}: {entry.reason}")
+    return JobReturn(
+        overrides=job.overrides,
+        cfg=job.config,
+        hydra_cfg=job.config,
+        working_dir=os.getcwd(),
+        task_name="llama_experiments",
+        status=JobStatus.COMPLETED if done else JobStatus.FAILED,
+        _return_value=value,
+    )
+
+
+def _reason(error: Any) -> str:
+    """Why a job failed, and, where it is not the user's mistake, where to read more."""
+    if isinstance(error, UserError):
+        tell(error)
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _short(name: str) -> str:
+    """A job's name as people read it: the swept settings without their groups, `learning_rate=2e-05`."""
+    parts = [part.lstrip("+") for part in name.split(",")]
+    return ",".join(part.split("=", 1)[0].rpartition(".")[2] + "=" + part.partition("=")[2] for part in parts if part)
