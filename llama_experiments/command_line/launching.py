@@ -96,22 +96,24 @@ def launch_sweep(arguments: list[str], composition: Composition, typed: Sequence
     if not folder.exists() and (other := unfinished(typed, output_dir)) is not None:
         print(f"a sweep of this command was not finished: {SWEEP}={show(other)} goes on with it; this is a new one")
     home = Home(folder, typed, experiment.tracker, output_dir)
-    state, reason = "failed", ""
+    status, state, reason = 0, "finished", ""
     try:
         launch([*arguments, f"{SWEEP}={_quoted(str(folder))}"])  # so that both mean the same moment
-        state = "finished"
-    except JobFailed:
-        reason = "a job failed"
-        return 1
-    except KeyboardInterrupt:
-        state, reason = "stopped", "interrupted"
+    except JobFailed as error:
+        status, state, reason = 1, "failed", str(error)
+    except UserError:
+        if home.discard():
+            raise
+        finish(home, experiment.sweep, "failed", "")
         raise
-    except UserError as error:
-        reason = str(error)
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        finish(home, experiment.sweep, "stopped" if stopped else "failed", type(error).__name__)
+        if stopped:
+            print(f"to go on with the sweep, run the same command with {SWEEP}={show(folder)}", flush=True)
         raise
-    finally:
-        finish(home, experiment.sweep, state, reason)
-    return 0
+    finish(home, experiment.sweep, state, reason)
+    return status
 
 
 def _quoted(text: str) -> str:
@@ -146,8 +148,9 @@ def _job(config: DictConfig, refused: list[UserError]) -> float:
         if settings.mode is not RunMode.MULTIRUN:
             refused.append(error)
             return math.nan
-        # A sweep goes on with its other jobs, and Hydra tells only of the first that failed.
-        tell(error)
+        if settings.runtime.choices["hydra/launcher"] != "llama_experiments":
+            # A sweep goes on with its other jobs, and of those that failed other launchers tell only the first.
+            tell(error)
         raise
 
 

@@ -12,7 +12,7 @@ def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
     folder = home.folder
     jobs, missing = read_jobs(folder)
     lines = sweep.report(folder, jobs, missing) if jobs else []
-    ids = {where: run_id for run_id, where in home.children()}
+    ids = home.children()
     best = {}
     ranked = [job for job in jobs if isinstance(job.result.eval_loss, float)]
     if ranked:

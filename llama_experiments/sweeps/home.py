@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from llama_experiments.files import write_text
 from llama_experiments.runs.state import Held, is_held, read_state
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
     from llama_experiments.runs.mirror import Tracker
 
 SWEEP_VARIABLE = "LLAMA_EXPERIMENTS_SWEEP"  # tells a job in a process of its own which sweep it is of
@@ -35,7 +39,8 @@ class Home:
         self._held = Held(folder)
         self._held.tell("running")
         told = read_sweep(folder) or {}
-        self._client, self.warning = None, ""
+        self._client: MlflowClient | None = None
+        self.warning = ""
         self.run_id: str | None = told.get("parent_run_id")
         self.experiment_id: str | None = told.get("experiment_id")
         self._open(command, tracker, output_dir)
@@ -55,6 +60,9 @@ class Home:
             self._client = client = connect(uri)
             if self.run_id is not None:
                 client.update_run(self.run_id, status="RUNNING")
+                for run in self._children():  # we hold the folder: what says it is running was killed
+                    if run.info.status in ("RUNNING", "KILLED"):
+                        self._delete(run.info.run_id)
                 return
             self.experiment_id = _experiment(client, tracker.experiment, uri, output_dir)
             said = shlex.join(["python", "-m", "llama_experiments", *command])
@@ -91,27 +99,49 @@ class Home:
         self._held.tell(cast(Word, state), reason)
         self._held.release()
 
-    def children(self) -> list[tuple[str, str]]:
-        """The jobs' runs in MLflow that are not deleted: `[(id, folder), ...]`, the oldest first."""
+    def discard(self) -> bool:
+        """Leave nothing behind of a sweep of which no job has started; whether there was none."""
+        if (self.folder / "jobs.jsonl").exists() or next(self.folder.glob("*/"), None) is not None:
+            return False
+        if self.run_id is not None:
+            self._delete(self.run_id)
+        self._held.release()
+        shutil.rmtree(self.folder)
+        return True
+
+    def children(self) -> dict[str, str]:
+        """The jobs' runs in MLflow: folder -> id. Of attempts in one folder the newest alone stays there."""
+        newest: dict[str, str] = {}
+        for run in self._children():
+            folder = run.data.tags.get("run_folder", "")
+            if (old := newest.get(folder)) is not None:
+                self._delete(old)
+            newest[folder] = run.info.run_id
+        return newest
+
+    def _children(self) -> list[Run]:
+        """The oldest first."""
         if self._client is None or self.run_id is None or self.experiment_id is None:
             return []
         with self._forgiven():
-            found = self._client.search_runs(
-                [self.experiment_id],
-                f"tags.`mlflow.parentRunId` = '{self.run_id}'",
-                max_results=1_000,
-                order_by=["attributes.start_time ASC"],
-            )
-            return [(run.info.run_id, run.data.tags.get("run_folder", "")) for run in found]
+            found: list[Run] = []
+            page = None
+            while page is None or page.token:
+                page = self._client.search_runs(
+                    [self.experiment_id],
+                    f"tags.`mlflow.parentRunId` = '{self.run_id}'",
+                    max_results=1_000,
+                    order_by=["attributes.start_time ASC"],
+                    page_token=page.token if page else None,
+                )
+                found += page
+            return found
         return []
 
-    def forget(self, folder: Path) -> None:
-        """Take an attempt that makes room for the next out of MLflow: nothing stands there twice."""
-        if self._client is not None:
-            with self._forgiven():
-                for run_id, where in self.children():
-                    if where == str(folder.resolve()):
-                        self._client.delete_run(run_id)
+    def _delete(self, run_id: str) -> None:
+        with self._forgiven():
+            if self._client is not None:
+                self._client.delete_run(run_id)
 
     @contextlib.contextmanager
     def _forgiven(self) -> Iterator[None]:

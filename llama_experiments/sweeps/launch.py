@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from llama_experiments.command_line.composition import Composition
-from llama_experiments.errors import ConfigError, Mistake, UserError, tell
+from llama_experiments.errors import ConfigError, Mistake, UserError
+from llama_experiments.files import write_text
+from llama_experiments.paths import show
+from llama_experiments.runs.folder import RunFolder
 from llama_experiments.sweeps.ledger import Entry, JobState, Ledger, job_hash
 from llama_experiments.sweeps.progress import Progress
 from llama_experiments.sweeps.workers import Worker
@@ -25,6 +29,17 @@ class JobFailed(UserError):
     """A job of a sweep did not end well, which has been told."""
 
     told = True
+
+
+class Returned(JobReturn):
+    """What a job's end is to Hydra, which would print a line of its own for a failure that has been told."""
+
+    @property  # type: ignore[misc]
+    def return_value(self) -> Any:
+        """The objective; raises what ended a job that failed."""
+        if self.status is JobStatus.FAILED:
+            raise self._return_value
+        return self._return_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +164,12 @@ def _in_this_process(
         if returned.status is JobStatus.COMPLETED:
             yield job, _ended(job, ledger, progress, "finished", objective=float(returned.return_value))
         else:
-            yield job, _ended(job, ledger, progress, "failed", reason=_reason(returned._return_value))
+            yield (
+                job,
+                _ended(
+                    job, ledger, progress, "failed", reason=_reason(returned._return_value, sweep / job.entry.folder)
+                ),
+            )
 
 
 def _in_processes(
@@ -216,7 +236,7 @@ def _return(job: Planned) -> JobReturn:
     entry = job.entry
     done = entry.state == "finished"
     value = entry.objective if done else JobFailed(f"{entry.name or entry.folder}: {entry.reason}")
-    return JobReturn(
+    return Returned(
         overrides=job.overrides,
         cfg=job.config,
         hydra_cfg=job.config,
@@ -227,12 +247,14 @@ def _return(job: Planned) -> JobReturn:
     )
 
 
-def _reason(error: Any) -> str:
+def _reason(error: Any, folder: Path) -> str:
     """Why a job failed, and, where it is not the user's mistake, where to read more."""
     if isinstance(error, UserError):
-        tell(error)
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    file = RunFolder(folder).traceback
+    if not file.exists():  # it failed before it had a record
+        write_text(file, "".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {error} (see {show(file)})"
 
 
 def _short(name: str) -> str:
