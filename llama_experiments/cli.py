@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, 2 for a user's mistake, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(arguments)
+        return run_arguments(arguments)
     except UserError as error:
         tell(error)
         return MISTAKE
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(arguments: list[str]) -> int:
+def run_arguments(arguments: list[str]) -> int:
+    """A verb's, or a run's; mistakes are raised."""
     if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and "~" not in arguments[0]:
         verb, rest = arguments[0], arguments[1:]
         if verb not in (known := verbs()):

@@ -45,7 +45,7 @@ def test_an_interrupted_run_has_status_130(monkeypatch: pytest.MonkeyPatch) -> N
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupted)
+    monkeypatch.setattr(cli, "run_arguments", interrupted)
     assert cli.main([]) == 130
 
 

@@ -216,7 +216,15 @@ class Record:
         self._result(task, cost).write(self.folder)
         summary = write_report(self.folder, *told)
         pictures = [self.folder.curves, self.folder.confusion, self.folder.lengths, self.folder.rates]
-        records = [self.folder.report, self.folder.hygiene, self.folder.epochs, self.folder.test, self.folder.samples]
+        records = [
+            self.folder.report,
+            self.folder.hygiene,
+            self.folder.run,
+            self.folder.epochs,
+            self.folder.steps,
+            self.folder.test,
+            self.folder.samples,
+        ]
         records += [self.folder.environment, self.folder.result, self.folder.movement, self.folder.tuning]
         self.mirror.finish("FINISHED", [self.folder.hydra, *pictures, *records], summary)
         self._say_where(saved)
