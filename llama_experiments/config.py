@@ -54,6 +54,18 @@ def build(
     return typing.cast(T, built)
 
 
+def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The config's leaves by dotted path, as the tracker's parameters."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        here = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping) and value:
+            found |= leaves(value, here)
+        else:
+            found[here] = value
+    return found
+
+
 class _Builder:
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []

@@ -68,13 +68,14 @@ class Experiment:
         Raises:
             UserError: whatever the user can put right.
         """
+        from llama_experiments.config import leaves
         from llama_experiments.data.hygiene import check_rows
         from llama_experiments.data.rows import load_rows
         from llama_experiments.data.tokenized import encode
         from llama_experiments.models.base import check_length
         from llama_experiments.runs.console import Console
         from llama_experiments.runs.data_report import data_facts
-        from llama_experiments.runs.describe import describe_run, leaves, run_cost, run_tags
+        from llama_experiments.runs.describe import describe_run, run_cost, run_tags
         from llama_experiments.runs.environment import describe_environment
         from llama_experiments.runs.folder import RunFolder
         from llama_experiments.runs.mirror import Mirror

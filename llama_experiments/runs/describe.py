@@ -92,18 +92,6 @@ def run_cost(
     )
 
 
-def leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """The config's leaves by dotted path, as the tracker's parameters."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        here = f"{path}.{key}" if path else str(key)
-        if isinstance(value, Mapping) and value:
-            found |= leaves(value, here)
-        else:
-            found[here] = value
-    return found
-
-
 def run_tags(
     experiment: Experiment, folder: Path, environment: dict[str, Any], names: Mapping[str, str]
 ) -> dict[str, str]:

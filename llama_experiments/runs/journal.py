@@ -8,13 +8,15 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_experiments.files import write_text
 from llama_experiments.runs.folder import RunFolder
-from llama_experiments.tasks.base import Sample
-from llama_experiments.training.evaluation import Evaluation
-from llama_experiments.training.loop import Epoch, Step
+
+if TYPE_CHECKING:
+    from llama_experiments.tasks.base import Sample
+    from llama_experiments.training.evaluation import Evaluation
+    from llama_experiments.training.loop import Epoch, Step
 
 
 class Journal:

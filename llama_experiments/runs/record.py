@@ -304,6 +304,11 @@ def _write_predictions(file: Path, task: Task, evaluation: Evaluation, examples:
 
     table = task.prediction_table(evaluation.predictions, examples)
     table["metric_sum"], table["metric_count"] = task.row_metric(table)
+    if task.shared_column is not None:
+        seen: dict[Any, int] = {}
+        groups = [seen.setdefault(value, len(seen)) for value in examples.rows.table[task.shared_column][:]]
+        group_of = dict(zip(examples.rows.numbers, groups, strict=True))
+        table["group"] = [group_of[number] for number in table["row"]]
     with replaced(file) as beside:
         pq.write_table(pa.table(table), beside)
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from llama_experiments.command_line.composition import Composition, compose_command
+from llama_experiments.command_line.hydra_errors import first_lines
 from llama_experiments.command_line.replay import refuse_unsafe_replay
 from llama_experiments.errors import UserError
 from llama_experiments.paths import show
@@ -45,6 +48,21 @@ class SavedRun:
     def config(self) -> dict[str, Any]:
         """The composed config as a plain tree."""
         return self.composition().tree
+
+    def plain_config(self) -> dict[str, Any]:
+        """The composed config as it was saved, for tables: not checked against what settings there are now.
+
+        Raises:
+            UserError: it is not YAML, or could run or read more than settings.
+        """
+        refuse_unsafe_replay(self.folder.hydra)
+        config = OmegaConf.load(self.folder.hydra / "config.yaml")
+        try:
+            plain = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{show(self.folder.hydra / 'config.yaml')}: {first_lines(error)}") from error
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
 
     def choices(self) -> dict[str, str]:
         """What was chosen of each group; empty where Hydra's own record is gone."""

@@ -42,7 +42,7 @@ class Interval:
 
 def interval(scores: Scores, seed: int = 0) -> Interval:
     """The metric's interval: what it might be on other rows of the kind."""
-    return _interval(scores.mean, _resampled([scores], seed)[0])
+    return to_interval(scores.mean, resampled([scores], seed)[0])
 
 
 def difference(one: Scores, other: Scores, seed: int = 0) -> Interval:
@@ -55,11 +55,11 @@ def difference(one: Scores, other: Scores, seed: int = 0) -> Interval:
     if not len(left):
         raise ValueError("no row is common to both")
     pair = [Scores(s.rows[at], s.sums[at], s.counts[at]) for s, at in ((one, left), (other, right))]
-    means = _resampled(pair, seed)
-    return _interval(pair[0].mean - pair[1].mean, means[0] - means[1])
+    means = resampled(pair, seed)
+    return to_interval(pair[0].mean - pair[1].mean, means[0] - means[1])
 
 
-def _resampled(scores: Sequence[Scores], seed: int) -> np.ndarray:
+def resampled(scores: Sequence[Scores], seed: int) -> np.ndarray:
     """The metrics of resampled rows, the same ones for all: [scores, resamples]."""
     random = np.random.default_rng(seed)
     size = len(scores[0].rows)
@@ -72,6 +72,7 @@ def _resampled(scores: Sequence[Scores], seed: int) -> np.ndarray:
     return means
 
 
-def _interval(value: float, resampled: np.ndarray) -> Interval:
+def to_interval(value: float, resampled: np.ndarray) -> Interval:
+    """The percentile interval around a figure."""
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(value, float(low), float(high))

@@ -94,8 +94,8 @@ def ladder_table(rungs: list[Rung]) -> list[str]:
             loss = f"({loss} over {result.items:,} {result.item}s)"
         cells = [
             rung.name,
-            _with_interval(rung.metric),
-            "best" if rung.behind is None else _with_interval(rung.behind, signed=True),
+            with_interval(rung.metric),
+            "best" if rung.behind is None else with_interval(rung.behind, signed=True),
             loss,
             f"{result.trainable_parameters:,} ({result.trainable_parameters / result.parameters:.1%})",
             "--" if result.learning_rate is None else f"{result.learning_rate:g}",
@@ -145,7 +145,8 @@ def _notes(jobs: list[Job], missing: list[str]) -> list[str]:
     return lines
 
 
-def _with_interval(metric: Interval, signed: bool = False) -> str:
+def with_interval(metric: Interval, signed: bool = False) -> str:
+    """A figure with its interval behind it."""
     sign = "+" if signed else ""
     return f"{metric.value:{sign}.4f} [{metric.low:{sign}.4f}, {metric.high:{sign}.4f}]"
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llama_experiments.config import leaves
 from llama_experiments.files import write_text
-from llama_experiments.runs.describe import leaves
 from llama_experiments.sweeps.base import Job
 from llama_experiments.sweeps.ladder import aligned
 from llama_experiments.sweeps.ledger import NO_PART_OF_A_JOB

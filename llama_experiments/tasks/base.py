@@ -74,6 +74,7 @@ class Task:
     headline: ClassVar[tuple[str, ...] | None] = None  # the metrics told after an epoch, where not all are
     metric: ClassVar[str] = "loss"  # the one by which runs are compared: of `row_metric`
     higher_is_better: ClassVar[bool] = False  # of that metric
+    shared_column: ClassVar[str | None] = None  # rows with the same value in it depend on each other
 
     max_length: int = 256  # tokens; longer rows are cut or windowed
 

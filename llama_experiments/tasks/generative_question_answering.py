@@ -46,6 +46,7 @@ class GenerativeQuestionAnswering(LanguageModelling):
     headline: ClassVar[tuple[str, ...] | None] = ("exact_match", "f1")
     metric: ClassVar[str] = "f1"
     higher_is_better: ClassVar[bool] = True
+    shared_column: ClassVar[str | None] = "context"
 
     max_length: int = 512  # tokens of prompt and answer; of longer prompts the beginning is cut
     template: str = ANSWER_TEMPLATE  # what the answer follows, after a space

@@ -43,6 +43,7 @@ class QuestionAnswering(Task):
     head: ClassVar[tuple[str, ...]] = ("qa_outputs.",)
     metric: ClassVar[str] = "f1"
     higher_is_better: ClassVar[bool] = True
+    shared_column: ClassVar[str | None] = "context"
     beside: ClassVar[tuple[str, ...]] = ("char_start", "char_end")
 
     max_length: int = 512  # tokens of question and context together

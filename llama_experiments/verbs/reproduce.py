@@ -86,7 +86,7 @@ def _refuse_newer(environment: dict[str, Any]) -> None:
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that differ and can change a number: what they were, what they are."""
-    from llama_experiments.runs.describe import leaves
+    from llama_experiments.config import leaves
 
     before, after = (leaves({k: v for k, v in tree.items() if k not in OF_NO_NUMBER}) for tree in (old, new))
     keys = dict.fromkeys([*before, *after])

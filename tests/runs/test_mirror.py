@@ -12,8 +12,8 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from llama_experiments.config import leaves
 from llama_experiments.errors import SettingError
-from llama_experiments.runs.describe import leaves
 from llama_experiments.runs.environment import git_state
 from llama_experiments.runs.journal import read_journal
 from llama_experiments.runs.mirror import Mirror, Tracker, without_password
