@@ -64,8 +64,8 @@ def run_arguments(arguments: list[str]) -> int:
         switches += ["--config-path", str(folder.absolute())]  # a relative one would be the package's to Hydra
     composition = _composition(options)
     looks = options.cfg or options.info
-    axes = [] if looks or options.config_path else _axes(composition)  # a replay is one job of a sweep
-    if axes:
+    axes = None if looks or options.config_path else _axes(composition)  # a replay is one job of a sweep
+    if axes is not None:
         options.overrides += axes
         options.multirun = True
         switches.append("--multirun")
@@ -80,14 +80,16 @@ def run_arguments(arguments: list[str]) -> int:
     return 0
 
 
-def _axes(composition: Composition) -> list[str]:
-    """What a preset of several runs sweeps over, where the command line does not say otherwise."""
+def _axes(composition: Composition) -> list[str] | None:
+    """What a preset of several runs sweeps over, where the command line does not say otherwise; None of one run."""
     from llama_experiments.config import build
     from llama_experiments.sweeps.base import Sweep
 
     if not composition.tree.get("sweep"):
-        return []
+        return None
     sweep = build(composition.tree["sweep"], Sweep, composition.origin, "sweep")
+    if not sweep.axes:
+        return None
     given = {override.key_or_group for override in composition.overrides}
     return [f"{key}={values}" for key, values in sweep.axes.items() if key not in given]
 

@@ -50,7 +50,8 @@ def links(uri: str, experiment: str, page: str) -> dict[str, str]:
     if found is None:
         return {"no runs": page}
     key = found.experiment_id
-    runs = client.search_runs([key], max_results=NEWEST, order_by=["attributes.start_time DESC"])
+    newest = client.search_runs([key], max_results=4 * NEWEST, order_by=["attributes.start_time DESC"])
+    runs = [run for run in newest if run.data.tags.get("kind") != "sweep"][:NEWEST]  # a sweep has no loss of its own
     return {
         "runs": f"{page}/#/experiments/{key}/runs?{TRAINING}&compareRunsMode=CHART",
         "losses": losses_link(page, key, [run.info.run_id for run in runs]),

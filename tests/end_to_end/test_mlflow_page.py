@@ -87,7 +87,7 @@ def test_the_page_shows_each_run_and_its_two_loss_curves(page: dict[str, str], t
         lines = set(LINE.findall(html))
         if len(lines) == 4:
             break
-    names = [f"{number}-training.learning_rate={rate}" for number, rate in enumerate(RATES)]
+    names = [f"learning_rate={rate}" for rate in RATES]
     for name in names:
         for metric in ("train_loss", "eval_loss"):
             assert f">{name} ({metric})<" in html

@@ -47,7 +47,8 @@ def test_the_wheel_holds_configs_data_and_model(wheel: zipfile.ZipFile) -> None:
     configs = [name for name in names if name.startswith("llama_experiments/conf/")]
     assert sorted(configs) == [f"llama_experiments/{name}" for name in CONF]
     assert set(SHIPPED) <= set(names)
-    modules = [str(path.relative_to(ROOT)) for path in (ROOT / "llama_experiments").rglob("*.py")]
+    packages = ("llama_experiments", "hydra_plugins")
+    modules = [str(path.relative_to(ROOT)) for name in packages for path in (ROOT / name).rglob("*.py")]
     assert sorted(name for name in names if name.endswith(".py")) == sorted(modules)
     for name in names:
         source = ROOT / name if not name.startswith("llama_experiments/conf/") else ROOT / name.split("/", 1)[1]

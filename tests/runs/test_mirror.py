@@ -125,7 +125,8 @@ def test_artifacts_are_everything_but_weights(mirrored: tuple[MlflowClient, Run]
     client, run = mirrored
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     pictures = {"curves.png", "confusion.png", "lengths.png"}
-    records = {"hygiene.json", "epochs.jsonl", "environment.json", "result.json", "movement.json"}
+    records = {"hygiene.json", "epochs.jsonl", "steps.jsonl", "run.json"}
+    records |= {"environment.json", "result.json", "movement.json"}
     assert names == {"hydra", "report.md"} | records | pictures
     config = {file.path for file in client.list_artifacts(run.info.run_id, "hydra")}
     assert config == {"hydra/config.yaml", "hydra/overrides.yaml", "hydra/hydra.yaml"}

@@ -142,7 +142,7 @@ def test_only_one_process_writes(store: str, tmp_path: Path, capsys: pytest.Capt
     [
         (UserError("training.learning_rate: too high"), "FAILED", "training.learning_rate: too high"),
         (RuntimeError("out of memory"), "FAILED", "RuntimeError"),
-        (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt"),
+        (KeyboardInterrupt(), "KILLED", "interrupted"),
     ],
 )
 def test_a_run_that_ends_early_says_how(
