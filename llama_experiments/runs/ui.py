@@ -13,6 +13,7 @@ from llama_experiments.errors import UserError
 from llama_experiments.runs.mirror import connect, prepare_environment
 
 HOST = "127.0.0.1"
+PAGE = f"http://{HOST}:5000"  # where `ui` serves unless told otherwise
 NEWEST = 5  # runs whose losses are drawn in one chart
 TRAINING = "workflowType=machine_learning"  # else MLflow's pages are about prompts and traces
 # Without job workers the page is up in a third of the time and of the memory; its log is not for people.

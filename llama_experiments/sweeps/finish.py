@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from llama_experiments.paths import show
+from llama_experiments.runs.ui import PAGE, losses_link
 from llama_experiments.sweeps.base import Sweep, read_jobs
 from llama_experiments.sweeps.home import Home
+
+MOST_DRAWN = 50  # jobs in a link, which a browser takes up to some length of
 
 
 def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
@@ -28,5 +31,13 @@ def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
     kept = [*reports, *pictures, folder / "jobs.jsonl", folder / "sweep.json"]
     home.close(state, reason, note or reason, kept, best)
     print("\n".join(["", *lines, f"everything is in  {show(folder)}"]), flush=True)
+    known = [ids[where] for job in jobs if (where := str(job.folder.path.resolve())) in ids]
+    if known and home.experiment_id is not None:
+        print(f"both losses of {_how_many(known)} against epochs, while `python -m llama_experiments ui` runs:")
+        print(f"  {losses_link(PAGE, home.experiment_id, known[:MOST_DRAWN])}", flush=True)
     if home.warning:
         print(home.warning, flush=True)
+
+
+def _how_many(ids: list[str]) -> str:
+    return f"all {len(ids)} jobs" if len(ids) <= MOST_DRAWN else f"the first {MOST_DRAWN} jobs"
