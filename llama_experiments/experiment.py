@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from llama_experiments.data.sources import Dataset
 from llama_experiments.errors import UserError, check_settings
 from llama_experiments.models.base import Model
-from llama_experiments.runs.mirror import Tracker
 from llama_experiments.runs.reference import Reference
+from llama_experiments.runs.tracker import Tracker
 from llama_experiments.sweeps.base import Sweep
 from llama_experiments.tasks.base import Task
 from llama_experiments.techniques.base import Technique

@@ -20,7 +20,7 @@ from llama_experiments.errors import UserError
 from llama_experiments.files import replaced, replaced_folder, write_text
 from llama_experiments.models.base import quiet_transformers
 from llama_experiments.paths import show
-from llama_experiments.runs.console import Console, as_text
+from llama_experiments.runs.console import Console
 from llama_experiments.runs.data_report import data_section
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import Journal
@@ -89,7 +89,8 @@ class Record:
         self.folder.claim()
         self._held = Held(self.folder.path)
         self._held.tell("running")
-        write_text(self.folder.run, json.dumps({"tags": tags, "facts": facts}, indent=2, ensure_ascii=False) + "\n")
+        told = {"tags": tags, "facts": facts, "parameters": parameters}
+        write_text(self.folder.run, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
         self._facts, self._hygiene = facts, hygiene
         write_text(self.folder.environment, json.dumps(environment, indent=2) + "\n")
         self._journal = Journal(self.folder)
@@ -100,15 +101,14 @@ class Record:
             lengths = {name: part.lengths for name, part in hygiene.parts.items() if part.lengths}
             plot_lengths(lengths, hygiene.max_length, self.folder.lengths)
             write_text(self.folder.hygiene, json.dumps(hygiene.record(), indent=2, ensure_ascii=False) + "\n")
-        self.mirror.start(tags.get("mlflow.runName", self.folder.name), parameters, tags, environment["data"])
+        self.mirror.start(self.folder)
 
     def step(self, step: Step) -> None:
         """Record an optimizer step."""
         if self._journal is not None:
-            record = self._journal.step(step)
+            self._journal.step(step)
             self._training_seconds += step.seconds
             self.console.step(step)
-            self.mirror.step(record)
 
     def epoch(self, epoch: Epoch) -> None:
         """Record an epoch."""
@@ -117,11 +117,10 @@ class Record:
             record = self._journal.epoch(epoch)
             self._epochs.append(record)
             self.console.epoch(record)
-            self.mirror.epoch(record)
+            self.mirror.changed()
             if epoch.evaluation and (samples := epoch.evaluation.samples):
                 self._samples[epoch.epoch] = samples
                 self.console.samples(samples)
-                self.mirror.samples(epoch.epoch, as_text(samples))
 
     def improves(self, epoch: Epoch) -> bool:
         """Whether an epoch's evaluation loss is the lowest since training began."""
@@ -191,7 +190,7 @@ class Record:
         self._test = self._journal.test(self._kept["epoch"], evaluation)
         _write_predictions(self.folder.test_predictions, task, evaluation, examples)
         self.console.test(self._test)
-        self.mirror.test(self._test)
+        self.mirror.changed()
 
     def finish(self, task: Task, cost: Cost, reference: Reference | None = None) -> None:
         """Draw the plots, write result and report, close the mirror, and say where everything is."""
@@ -214,19 +213,8 @@ class Record:
         sections += [samples_by_prompt(self._samples)] if self._samples else []
         told = (self._facts, self._epochs, saved, task.item, self._overrides, sections, self._test, task.headline)
         self._result(task, cost).write(self.folder)
-        summary = write_report(self.folder, *told)
-        pictures = [self.folder.curves, self.folder.confusion, self.folder.lengths, self.folder.rates]
-        records = [
-            self.folder.report,
-            self.folder.hygiene,
-            self.folder.run,
-            self.folder.epochs,
-            self.folder.steps,
-            self.folder.test,
-            self.folder.samples,
-        ]
-        records += [self.folder.environment, self.folder.result, self.folder.movement, self.folder.tuning]
-        self.mirror.finish("FINISHED", [self.folder.hydra, *pictures, *records], summary)
+        write_report(self.folder, *told)
+        self.mirror.finish("FINISHED")
         self._say_where(saved)
 
     def _result(self, task: Task, cost: Cost) -> Result:
@@ -289,11 +277,7 @@ class Record:
             if not stopped and not isinstance(error, UserError):
                 write_text(self.folder.traceback, "".join(traceback.format_exception(error)))
             self._held.tell("stopped" if stopped else "failed", why)
-            if self.mirror.run_id is not None:
-                kept = [self.folder.hydra, self.folder.epochs, self.folder.environment, self.folder.traceback]
-                # A stranger's error may say what belongs on no page of a tracker: its kind is enough there.
-                note = why if stopped or isinstance(error, UserError) else kind.__name__
-                self.mirror.finish("KILLED" if stopped else "FAILED", kept, note)
+            self.mirror.finish("KILLED" if stopped else "FAILED")
         self._held.release()
 
 

@@ -158,7 +158,7 @@ def jobs_of(sweep: Path) -> list[Path]:
 
 
 def _folder_of_id(run_id: str, uri: str | None) -> Path:
-    from llama_experiments.runs.mirror import Tracker, connect, without_password
+    from llama_experiments.runs.tracker import Tracker, connect, without_password
 
     store = uri or Tracker().resolved_uri(Path("outputs"))
     file = Path(store.removeprefix("sqlite:///"))

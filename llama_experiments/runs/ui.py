@@ -10,7 +10,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from llama_experiments.errors import UserError
-from llama_experiments.runs.mirror import connect, prepare_environment
+from llama_experiments.runs.tracker import connect, prepare_environment
 
 HOST = "127.0.0.1"
 PAGE = f"http://{HOST}:5000"  # where `ui` serves unless told otherwise

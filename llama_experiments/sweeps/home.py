@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from llama_experiments.runs.mirror import Tracker
+    from llama_experiments.runs.tracker import Tracker
 
 SWEEP_VARIABLE = "LLAMA_EXPERIMENTS_SWEEP"  # tells a job in a process of its own which sweep it is of
 TOLD = "sweep.json"
@@ -54,7 +54,7 @@ class Home:
 
     def _open(self, command: Sequence[str], tracker: Tracker, output_dir: Path) -> None:
         with self._forgiven():
-            from llama_experiments.runs.mirror import _experiment, connect
+            from llama_experiments.runs.tracker import connect, experiment_id
 
             uri = tracker.resolved_uri(output_dir)
             self._client = client = connect(uri)
@@ -64,7 +64,7 @@ class Home:
                     if run.info.status in ("RUNNING", "KILLED"):
                         self._delete(run.info.run_id)
                 return
-            self.experiment_id = _experiment(client, tracker.experiment, uri, output_dir)
+            self.experiment_id = experiment_id(client, tracker.experiment, uri)
             said = shlex.join(["python", "-m", "llama_experiments", *command])
             tags = {
                 "sweep": sweep_name(self.folder),

@@ -76,8 +76,9 @@ def differing(model: torch.nn.Module, tensors: Tensors) -> list[str]:
 def as_a_run_saves(loaded: Loaded, folder: Path) -> Path:
     """A model saved by a run in `folder`; returns the model's own folder."""
     from llama_experiments.runs.console import Console
-    from llama_experiments.runs.mirror import Mirror, Tracker
+    from llama_experiments.runs.mirror import Mirror
     from llama_experiments.runs.record import Record
+    from llama_experiments.runs.tracker import Tracker
 
     folder.mkdir(parents=True, exist_ok=True)
     run = RunFolder(folder)

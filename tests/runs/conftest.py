@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llama_experiments.runs.folder import RunFolder
-from llama_experiments.runs.mirror import connect
+from llama_experiments.runs.tracker import connect
 from tests.conftest import sentences, write_table
 from tests.runs.made import run_command
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
@@ -15,25 +16,21 @@ from mlflow.entities import Run
 from llama_experiments.config import leaves
 from llama_experiments.errors import SettingError
 from llama_experiments.runs.environment import git_state
+from llama_experiments.runs.follower import Follower
 from llama_experiments.runs.journal import read_journal
-from llama_experiments.runs.mirror import Mirror, Tracker, without_password
+from llama_experiments.runs.mirror import Mirror
+from llama_experiments.runs.mirrored import Mirrored
+from llama_experiments.runs.tracker import Tracker, without_password
 from tests.conftest import ROOT
 from tests.runs.conftest import Finished
-from tests.runs.made import record
-
-DATA = {"train": {"source": "train.csv", "files": ["/data/train.csv"], "hash": "0" * 32}}
-
-
-def step_record(number: int, **others: Any) -> dict[str, Any]:
-    values = {"step": number, "loss_sum": 4.0, "count": 8, "learning_rate": 1e-3, "gradient_norm": 2.5}
-    return values | {"tokens": 100, "seconds": 0.5, "time": 1_700_000_000_000 + number} | others
+from tests.runs.folders import append, epoch_record, made_folder, step_record
 
 
 @pytest.fixture
-def mirror(store: str, tmp_path: Path) -> Mirror:
-    """A mirror that must not fail, with its run open."""
-    made = Mirror(Tracker(every_steps=2), tmp_path, lambda sentence: pytest.fail(sentence))
-    made.start("run", {"seed": 0}, {"task": "sentiment"}, DATA)
+def follower(store: str, tmp_path: Path) -> Follower:
+    """Of a run without records, which is open."""
+    made = Follower(made_folder(tmp_path / "run"), store, Mirrored("uid", store, "llama_experiments", every_steps=2))
+    made.open()
     return made
 
 
@@ -110,7 +107,9 @@ def test_the_tags_lead_to_the_run(mirrored: tuple[MlflowClient, Run], finished: 
         "run_folder": str(finished.folder.path),
         **({"git_commit": git["commit"] + ("+changes" if git["changed"] else "")} if git else {}),
     }
-    assert {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")} == expected
+    told = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+    assert told.pop("run_uid") == json.loads((finished.folder.path / "tracker.json").read_text())["run_uid"]
+    assert told == expected
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
     assert "mlflow.parentRunId" not in run.data.tags
     inputs = {dataset.tags[0].value: dataset.dataset for dataset in run.inputs.dataset_inputs}
@@ -138,56 +137,78 @@ def test_artifacts_are_everything_but_weights(mirrored: tuple[MlflowClient, Run]
     assert not [path for path in copied if path.suffix == ".safetensors" or path.stat().st_size == weights]
 
 
-def test_mirroring_again_adds_no_point(mirror: Mirror, client: MlflowClient) -> None:
-    epochs = [record(0, None, 0.7, {"accuracy": 0.5}), record(1, 0.6, 0.5, {"accuracy": 0.75})]
+def test_mirroring_again_adds_no_point(follower: Follower, store: str, client: MlflowClient) -> None:
+    append(follower.folder.steps, [step_record(number) for number in (1, 2, 3, 4)])
+    append(follower.folder.epochs, [epoch_record(0, None, 0.7, {"accuracy": 0.5})])
+    follower.catch_up()
+    append(follower.folder.epochs, [epoch_record(1, 0.6, 0.5, {"accuracy": 0.75})])
     names = ["train_loss", "eval_loss", "accuracy", "train_tokens_per_second", "train_step_loss"]
-    seen = []
-    for _ in range(2):
-        mirror.epoch(epochs[0])
-        for number in (1, 2, 3, 4):
-            mirror.step(step_record(number))
-        mirror.epoch(epochs[1])
-        seen.append({name: points(client, mirror.run_id, name) for name in names})
+    follower.catch_up()
+    run_id = follower.mirrored.run_id
+    seen = [{name: points(client, run_id, name) for name in names}]
+    again = Follower(follower.folder, store, follower.mirrored)  # as of a run that is resumed
+    again.open()
+    again.catch_up()
+    assert (again.mirrored.run_id, again.sent) == (run_id, {})
+    # What is done again after a kill has another time: it is the same point nevertheless.
+    follower.folder.epochs.write_text("")
+    append(follower.folder.epochs, [epoch_record(1, 0.6, 0.5, {"accuracy": 0.75}, time=1_800_000_000_000)])
+    third = Follower(follower.folder, store, follower.mirrored)
+    third.open()
+    third.catch_up()
+    seen.append({name: points(client, run_id, name) for name in names})
     assert seen[0] == seen[1]
     assert {name: len(found) for name, found in seen[0].items()} == {
         "train_loss": 1, "eval_loss": 2, "accuracy": 2, "train_tokens_per_second": 1, "train_step_loss": 2,
     }  # fmt: skip
 
 
-def test_the_speed_is_of_training_alone(mirror: Mirror, client: MlflowClient) -> None:
+def test_a_record_that_is_not_whole_yet_waits(follower: Follower, client: MlflowClient) -> None:
+    line = json.dumps(epoch_record(0, None, 0.7))
+    follower.folder.epochs.write_text(line[:20])
+    follower.catch_up()
+    assert points(client, follower.mirrored.run_id, "eval_loss") == []
+    follower.folder.epochs.write_text(line + "\n")
+    follower.catch_up()
+    assert points(client, follower.mirrored.run_id, "eval_loss") == [(0, 0.7, 1_700_000_000_000)]
+
+
+def test_the_speed_is_of_training_alone(follower: Follower, client: MlflowClient) -> None:
     """An epoch's own seconds have its evaluation in them."""
     for epoch, seconds in ((1, 0.5), (2, 0.25)):
         for number in (1, 2):
-            mirror.step(step_record(2 * epoch + number, seconds=seconds))
-        mirror.epoch(record(epoch, 0.6, 0.5) | {"seconds": 1000.0})
-    speeds = [(step, value) for step, value, _ in points(client, mirror.run_id, "train_tokens_per_second")]
+            append(follower.folder.steps, [step_record(2 * epoch + number, epoch=epoch, seconds=seconds)])
+        append(follower.folder.epochs, [epoch_record(epoch, 0.6, 0.5, seconds=1000.0)])
+    follower.catch_up()
+    speeds = [(step, value) for step, value, _ in points(client, follower.mirrored.run_id, "train_tokens_per_second")]
     assert speeds == [(1, 200.0), (2, 400.0)]
 
 
-def test_numbers_that_are_none_are_no_failure(mirror: Mirror, client: MlflowClient) -> None:
-    mirror.epoch(record(1, "inf", None, {"perplexity": "nan"}))
-    assert math.isnan(points(client, mirror.run_id, "perplexity")[0][1])
-    assert points(client, mirror.run_id, "train_loss")[0][1] > 1e308
-    assert points(client, mirror.run_id, "eval_loss") == []
+def test_numbers_that_are_none_are_no_failure(follower: Follower, client: MlflowClient) -> None:
+    append(follower.folder.epochs, [epoch_record(1, "inf", None, {"perplexity": "nan"})])
+    follower.catch_up()
+    run_id = follower.mirrored.run_id
+    assert math.isnan(points(client, run_id, "perplexity")[0][1])
+    assert points(client, run_id, "train_loss")[0][1] > 1e308
+    assert points(client, run_id, "eval_loss") == []
 
 
 def test_more_than_mlflow_takes_at_once(
     store: str, tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")  # as of a server that refuses what is too long
-    mirror = Mirror(Tracker(every_steps=1), tmp_path, lambda sentence: pytest.fail(sentence))
     parameters = {f"setting{number}": "x" * (7_000 if number == 0 else 1) for number in range(205)}
-    mirror.start("run", parameters, {}, DATA)
-    for number in range(1, 401):
-        mirror.step(step_record(number))
-    mirror.epoch(record(1, 0.6, 0.5))
-    assert mirror.run_id is not None
-    kept = client.get_run(mirror.run_id).data.params
+    steps = [step_record(number) for number in range(1, 401)]
+    folder = made_folder(tmp_path / "run", [epoch_record(1, 0.6, 0.5)], steps, parameters)
+    follower = Follower(folder, store, Mirrored("uid", store, "llama_experiments", every_steps=1))
+    follower.open()
+    follower.catch_up()
+    run_id = str(follower.mirrored.run_id)
+    kept = client.get_run(run_id).data.params
     assert kept == {name: value[:6_000] for name, value in parameters.items()}
     for name in ("loss", "learning_rate", "gradient_norm"):
-        steps = [step for step, _, _ in points(client, mirror.run_id, f"train_step_{name}")]
-        assert steps == list(range(1, 401))
-    assert len(points(client, mirror.run_id, "eval_loss")) == 1
+        assert [step for step, _, _ in points(client, run_id, f"train_step_{name}")] == list(range(1, 401))
+    assert len(points(client, run_id, "eval_loss")) == 1
 
 
 def test_an_id_left_in_the_environment_is_not_taken(
@@ -197,9 +218,8 @@ def test_an_id_left_in_the_environment_is_not_taken(
     left = "0123456789abcdef0123456789abcdef"
     monkeypatch.setenv("MLFLOW_RUN_ID", left)
     mirror = Mirror(Tracker(), tmp_path, lambda sentence: pytest.fail(sentence))
-    mirror.start("run", {}, {}, DATA)
-    mirror.epoch(record(0, None, 0.7))
-    mirror.finish("FINISHED", [], "")
+    mirror.start(made_folder(tmp_path / "run", [epoch_record(0, None, 0.7)]))
+    mirror.finish("FINISHED")
     assert mirror.run_id not in (None, left)
     assert "MLFLOW_RUN_ID" not in os.environ
     assert client.get_run(str(mirror.run_id)).info.status == "FINISHED"
@@ -226,6 +246,7 @@ def test_how_the_runs_are_opened(tracker: Tracker, output_dir: str, shown: str) 
         ("http://me:secret@server:5000/path?x=1", "http://server:5000/path?x=1"),
         ("http://me@server", "http://server"),
         ("postgresql://me:secret@server/db", "postgresql://server/db"),
+        ("postgresql://server/db?user=me&password=secret", "postgresql://server/db?user=me"),
         ("sqlite:////folder/mlflow.db", "sqlite:////folder/mlflow.db"),
     ],
 )
@@ -239,6 +260,9 @@ def test_a_uri_without_its_password(uri: str, shown: str) -> None:
         ({"every_steps": 0}, "every_steps must be at least 1"),
         ({"experiment": " "}, "experiment must be a name"),
         ({"uri": "http://me:pass1word@server"}, "uri must not hold a password"),
+        ({"uri": "postgresql://server/db?user=me&password=pass1word"}, "uri must not hold a password"),
+        ({"uri": "http://server:port"}, "uri must be an address"),
+        ({"patience": -1}, "patience must be from 0 to 3600 seconds"),
     ],
 )
 def test_a_trackers_rules(settings: dict[str, Any], words: str) -> None:
@@ -253,10 +277,11 @@ def test_the_store_is_in_the_output_folder(tmp_path: Path, monkeypatch: pytest.M
     assert Tracker(uri="http://server").resolved_uri(Path("outputs")) == "http://server"
 
 
-def test_any_name_of_a_class_makes_a_metric(mirror: Mirror, client: MlflowClient) -> None:
+def test_any_name_of_a_class_makes_a_metric(follower: Follower, client: MlflowClient) -> None:
     names = ["don't know", "a/b", "c@d (e)", "größer: 5 %", "x" * 300]
     metrics = {f"precision_{name}": number / 8 for number, name in enumerate(names)}
-    mirror.epoch({"epoch": 1, "train_loss": 0.5, "eval_loss": 0.5, "metrics": metrics, "time": 1_700_000_000_000})
-    found = client.get_run(mirror.run_id or "").data.metrics
+    append(follower.folder.epochs, [epoch_record(1, 0.5, 0.5, metrics)])
+    follower.catch_up()
+    found = client.get_run(follower.mirrored.run_id or "").data.metrics
     known = ["don_t know", "a_b", "c_d _e_", "größer: 5 _", "x" * 240]
     assert [found[f"precision_{name}"] for name in known] == [number / 8 for number in range(5)]

@@ -15,11 +15,15 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from llama_experiments.runs import mirror as module
-from llama_experiments.runs.mirror import Mirror, Tracker
+from llama_experiments.runs import follower as module
+from llama_experiments.runs import tracker as tracker_module
+from llama_experiments.runs.mirror import Mirror
+from llama_experiments.runs.saved import SavedRun
+from llama_experiments.runs.sync import sync_run
+from llama_experiments.runs.tracker import Tracker
 from tests.conftest import ROOT
 from tests.runs.conftest import Finished
-from tests.runs.made import record
+from tests.runs.folders import epoch_record, made_folder
 from tests.runs.simultaneous import mirror_a_run
 
 SECRET = "pass1word"
@@ -36,7 +40,13 @@ def test_four_processes_make_one_store(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0] * 4
     assert not list(tmp_path.glob("failed*"))
     assert len((tmp_path / "made").read_text().splitlines()) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"made", "mlflow.db", ".mlflow.db.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "made",
+        "mlflow.db",
+        ".mlflow.db.lock",
+        "runs",
+        "mlflow-artifacts",
+    }
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     experiments = [found for found in client.search_experiments() if found.name == "llama_experiments"]
     runs = client.search_runs([experiments[0].experiment_id])
@@ -54,7 +64,7 @@ def test_a_store_is_seen_only_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(MlflowClient, "__init__", fails)
     with pytest.raises(OSError, match="no space left"):
-        module.connect(f"sqlite:///{tmp_path}/mlflow.db")
+        tracker_module.connect(f"sqlite:///{tmp_path}/mlflow.db")
     assert [path.name for path in tmp_path.iterdir()] == [".mlflow.db.lock"]
 
 
@@ -75,26 +85,39 @@ class _Failing:
         return call
 
 
-@pytest.mark.parametrize("calls", range(10))
-def test_after_a_failure_the_mirror_is_silent(
+@pytest.mark.parametrize("calls", range(13))
+def test_after_a_failure_the_mirror_is_silent_and_sync_mends_it(
     calls: int, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever call fails: opening the run takes four, each of four epochs one, closing it two."""
-    MlflowClient(tracking_uri=store).create_experiment("llama_experiments")
-    failing = _Failing(MlflowClient(tracking_uri=store), calls)
+    """Whichever call fails of those that a run of two epochs makes."""
+    client = MlflowClient(tracking_uri=store)
+    client.create_experiment("llama_experiments", artifact_location=(tmp_path / "artifacts").as_uri())
+    failing = _Failing(client, calls)
     monkeypatch.setattr(module, "connect", lambda uri: failing)
     sentences: list[str] = []
-    mirror = Mirror(Tracker(uri=f"http://{SECRET}@server:5000"), tmp_path, sentences.append)
-    mirror.start("run", {"seed": 0}, {}, {})
-    for number in range(4):
-        mirror.epoch(record(number, 0.5, 0.5))
-    mirror.finish("FINISHED", [], "")
+    tracker = Tracker(uri="http://me@server:5000")
+    mirror = Mirror(tracker, tmp_path, sentences.append)
+    folder = made_folder(tmp_path / "run", [epoch_record(number, 0.5, 0.5) for number in (0, 1)], state="finished")
+    mirror.start(folder)
+    mirror.changed()
+    mirror.finish("FINISHED")
     assert failing.after == 1  # it was not asked again
     assert mirror.failure == "MlflowException"
     assert sentences == [
         "the tracker at http://server:5000 does not answer (MlflowException): this run is not mirrored to MLflow; "
-        "its journal has everything"
+        f"its journal has everything, and `python -m llama_experiments sync {folder.path}` brings it there later"
     ]
+    failing.left = 1_000
+    sync_run(SavedRun(folder))
+    (run,) = client.search_runs(["1"])
+    assert (run.info.status, run.data.params) == ("FINISHED", {"seed": "0"})
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "eval_loss")] == [0, 1]
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "run.json", "epochs.jsonl", "steps.jsonl", "environment.json",
+    }  # fmt: skip
+    assert sync_run(SavedRun(folder)) == {}
+    for file in folder.path.rglob("*"):
+        assert SECRET.encode() not in file.read_bytes()
 
 
 def without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,7 +142,8 @@ def test_a_run_goes_on_when_its_tracker_fails_in_the_middle(
     assert len(warned.splitlines()) == 1
     assert SECRET not in said + warned
     assert "not mirrored to MLflow (see the warning above)" in said
-    assert len([call for call in calls if "metrics" in call]) == 2  # epoch 0, and the one that failed
+    # The one that failed was the last: whatever came after it was not tried.
+    assert any(metric.step == 1 for metric in calls[-1]["metrics"])
     assert {path.name for path in folder.path.iterdir()} == {path.name for path in finished.folder.path.iterdir()}
     journal = [json.loads(line) for line in folder.epochs.read_text().splitlines()]
     assert without_time(journal) == without_time(finished.epochs)
@@ -127,8 +151,8 @@ def test_a_run_goes_on_when_its_tracker_fails_in_the_middle(
 
 TELEMETRY = """
 import json, sys, threading
-from llama_experiments.runs import mirror
-mirror.connect("sqlite:///" + sys.argv[1]).search_experiments()
+from llama_experiments.runs import tracker
+tracker.connect("sqlite:///" + sys.argv[1]).search_experiments()
 from mlflow.telemetry.client import get_telemetry_client
 print(json.dumps([get_telemetry_client() is None, [thread.name for thread in threading.enumerate()]]))
 """

@@ -19,9 +19,10 @@ from llama_experiments.data.rows import Rows
 from llama_experiments.errors import UserError
 from llama_experiments.runs.console import Console
 from llama_experiments.runs.folder import RunFolder
-from llama_experiments.runs.mirror import Mirror, Tracker
+from llama_experiments.runs.mirror import Mirror
 from llama_experiments.runs.record import Record
 from llama_experiments.runs.result import Cost
+from llama_experiments.runs.tracker import Tracker
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.text_generation import TextGeneration
 from llama_experiments.techniques.base import Technique
@@ -156,7 +157,7 @@ def test_a_run_that_ends_early_says_how(
 
     with pytest.raises(type(error)):
         run()
-    assert status_and_note(record, store) == (status, note)
+    assert status_and_note(record, store) == (status, f"{note}\n\n- task: x")
     assert record.mirror.run_id is not None
     kept = tmp_path / "mlflow-artifacts" / record.mirror.run_id / "artifacts" / "epochs.jsonl"
     assert kept.read_bytes() == record.folder.epochs.read_bytes() != b""

@@ -14,9 +14,11 @@ import pytest
 
 from llama_experiments.cli import main
 from llama_experiments.errors import UserError
-from llama_experiments.runs.mirror import Mirror, Tracker
+from llama_experiments.runs.follower import Follower
+from llama_experiments.runs.mirrored import Mirrored
 from llama_experiments.runs.ui import links, losses_link, serve
 from tests.runs.conftest import Finished
+from tests.runs.folders import made_folder
 
 
 class Became(Exception):
@@ -103,9 +105,9 @@ def test_a_store_without_runs_is_told(store: str) -> None:
 def test_links_lead_to_the_newest_runs(store: str, tmp_path: Path) -> None:
     ids = []
     for number in range(7):
-        mirror = Mirror(Tracker(experiment="mine"), tmp_path, lambda sentence: pytest.fail(sentence))
-        mirror.start(f"run{number}", {}, {}, {})
-        ids.append(mirror.run_id)
+        follower = Follower(made_folder(tmp_path / f"run{number}"), store, Mirrored(f"uid{number}", store, "mine"))
+        follower.open()
+        ids.append(follower.mirrored.run_id)
     told = links(store, "mine", "http://x")
     assert told["runs"] == "http://x/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART"
     assert told["losses"] == losses_link("http://x", "1", [str(run) for run in ids[:1:-1]])

@@ -18,7 +18,7 @@ from llama_experiments.experiment import Experiment
 from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import read_journal
-from llama_experiments.runs.mirror import Tracker, connect
+from llama_experiments.runs.tracker import Tracker, connect
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.techniques.base import ParameterGroup, Technique
 from llama_experiments.techniques.freezing import Freeze

@@ -156,7 +156,7 @@ def test_one_process_writes_and_speaks(alone: Done, in_two: Done) -> None:
 
 
 def test_the_tracker_has_one_run(in_two: Done) -> None:
-    from llama_experiments.runs.mirror import connect
+    from llama_experiments.runs.tracker import connect
 
     client = connect(f"sqlite:///{in_two.outputs / 'mlflow.db'}")
     (experiment,) = [found for found in client.search_experiments() if found.name != "Default"]

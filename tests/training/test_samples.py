@@ -154,7 +154,7 @@ def test_of_two_processes_one_writes(in_two: Path) -> None:
 
 def test_samples_stand_in_every_record(in_two: Path) -> None:
     """In the journal, the report and MLflow, as they were said."""
-    from llama_experiments.runs.mirror import connect
+    from llama_experiments.runs.tracker import connect
 
     run = RunFolder(in_two / "run")
     written = read_journal(run.samples)

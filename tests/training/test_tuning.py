@@ -26,7 +26,7 @@ from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.models.tokenizer import load_tokenizer
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import read_journal
-from llama_experiments.runs.mirror import Tracker
+from llama_experiments.runs.tracker import Tracker
 from llama_experiments.tasks.task_model import TaskModel
 from llama_experiments.techniques.base import ParameterGroup, Technique
 from llama_experiments.techniques.lora import LoRA

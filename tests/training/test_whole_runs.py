@@ -21,7 +21,7 @@ from llama_experiments.experiment import Experiment
 from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.journal import read_journal
-from llama_experiments.runs.mirror import Tracker
+from llama_experiments.runs.tracker import Tracker
 from llama_experiments.tasks.base import Task
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.text_generation import TextGeneration

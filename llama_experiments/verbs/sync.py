@@ -1,0 +1,43 @@
+"""sync RUN... [tracker.uri=...] [tracker.experiment=...]: bring MLflow to what the runs' folders say.
+
+RUN is a run's folder, a sweep's folder (its jobs) or a wildcard. For runs whose tracker was down, slow or full, or
+that were copied from another machine. The journal is the truth: every point that is not in MLflow yet is sent, none
+twice, with parameters, tags, data sets, artifacts and state; a second sync sends nothing. tracker.uri brings them to
+another store.
+
+    python -m llama_experiments sync outputs/2026-11-25/12-00-00-sentiment-embedded-full
+    python -m llama_experiments sync 'outputs/2026-11-25/*' tracker.uri=http://server:5000
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from llama_experiments.errors import UserError, offer
+
+SETTINGS = ("tracker.uri", "tracker.experiment")
+
+
+def run(arguments: list[str]) -> int:
+    """Sync them, a line each."""
+    from llama_experiments.comparison.compared import find_runs
+    from llama_experiments.paths import show
+    from llama_experiments.runs.sync import sync_run, tracker_of
+
+    settings = dict(word.split("=", 1) for word in arguments if word.startswith("tracker."))
+    for key in settings:
+        if key not in SETTINGS:
+            raise UserError(f"sync has no setting '{key}'; {offer(key, SETTINGS, 'settings')}")
+    words = [word for word in arguments if not word.startswith("tracker.")]
+    if not words:
+        raise UserError("sync needs runs: folders, a sweep's folder, or a wildcard")
+    changes: dict[str, Any] = {key.removeprefix("tracker."): value for key, value in settings.items()}
+    for saved in find_runs(words, settings.get("tracker.uri")):
+        tracker = dataclasses.replace(tracker_of(saved.folder), **changes)
+        sent = sync_run(saved, tracker)
+        told = ", ".join(
+            f"{number:,} {what if number > 1 else what.removesuffix('s')}" for what, number in sent.items()
+        )
+        print(f"{show(saved.folder.path)}: {told + ' sent' if told else 'is up to date'}", flush=True)
+    return 0
