@@ -81,8 +81,10 @@ class Mirror:
         self._status = status
         self._changed.set()
         if self._thread is not None and self._follower is not None:
-            patience = self._tracker.patience if status == "FINISHED" else min(self._tracker.patience, LONGEST_STOP)
-            if not wait_for(self._thread, self._follower, patience):
+            follower, patience, longest = self._follower, self._tracker.patience, LONGEST_WAIT
+            if status != "FINISHED":
+                patience, longest = min(patience, LONGEST_STOP), LONGEST_STOP
+            if not wait_for(self._thread, lambda: follower.calls, patience, longest):
                 self._stopped.set()
                 self._fail(TimeoutError())
         self._tell()
@@ -137,12 +139,16 @@ def not_mirrored(uri: str, failure: str, folder: Path, what: str) -> str:
     )
 
 
-def wait_for(thread: Thread, follower: Follower, patience: float) -> bool:
-    """Wait for a thread as long as its tracker answers within `patience`; whether it has ended."""
-    end = time.monotonic() + max(patience, LONGEST_WAIT if patience > LONGEST_STOP else 0)
+def wait_for(thread: Thread, calls: Callable[[], int], patience: float, longest: float) -> bool:
+    """Wait for a thread as long as its tracker answers within `patience`; whether it has ended.
+
+    Args:
+        calls: how many the thread has made of the tracker.
+    """
+    end = time.monotonic() + longest
     while thread.is_alive() and time.monotonic() < end:
-        before = follower.calls
-        thread.join(patience)
-        if thread.is_alive() and follower.calls == before:
+        before = calls()
+        thread.join(min(patience, end - time.monotonic()))
+        if thread.is_alive() and calls() == before:
             return False
     return not thread.is_alive()

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_experiments.files import write_text
+from llama_experiments.runs.mirrored import new_uid
 from llama_experiments.runs.state import Held, is_held, read_state
+from llama_experiments.runs.tracker import without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,8 +45,11 @@ class Home:
         self.warning = ""
         self.run_id: str | None = told.get("parent_run_id")
         self.experiment_id: str | None = told.get("experiment_id")
+        self._uid = str(told.get("run_uid") or new_uid())
         self._open(command, tracker, output_dir)
         told = {
+            "run_uid": self._uid,
+            "uri": without_password(tracker.resolved_uri(output_dir)),
             "command": list(command),
             "command_hash": command_hash(command),
             "parent_run_id": self.run_id,
@@ -65,17 +70,7 @@ class Home:
                         self._delete(run.info.run_id)
                 return
             self.experiment_id = experiment_id(client, tracker.experiment, uri)
-            said = shlex.join(["python", "-m", "llama_experiments", *command])
-            tags = {
-                "sweep": sweep_name(self.folder),
-                "kind": "sweep",
-                "run_folder": str(self.folder.resolve()),
-                "command": said[:5_000],
-                "mlflow.source.type": "LOCAL",
-                "mlflow.source.name": "llama_experiments",
-                "mlflow.note.content": f"A sweep: `{said[:5_000]}`",
-            }
-            self.run_id = client.create_run(self.experiment_id, run_name=self.folder.name, tags=tags).info.run_id
+            self.run_id = create_parent(client, self.experiment_id, self.folder, command, self._uid)
 
     def close(self, state: str, reason: str, note: str, artifacts: Sequence[Path], best: dict[str, str]) -> None:
         """Say how the sweep ended, here and in MLflow.
@@ -151,6 +146,22 @@ class Home:
         except Exception as error:
             self._client = None
             self.warning = f"the tracker does not answer ({type(error).__name__}): the sweep itself is not in MLflow"
+
+
+def create_parent(client: MlflowClient, experiment_id: str, folder: Path, command: Sequence[str], uid: str) -> str:
+    """A sweep's run in MLflow; its id."""
+    said = shlex.join(["python", "-m", "llama_experiments", *command])
+    tags = {
+        "sweep": sweep_name(folder),
+        "kind": "sweep",
+        "run_uid": uid,
+        "run_folder": str(folder.resolve()),
+        "command": said[:5_000],
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": "llama_experiments",
+        "mlflow.note.content": f"A sweep: `{said[:5_000]}`",
+    }
+    return str(client.create_run(experiment_id, run_name=folder.name, tags=tags).info.run_id)
 
 
 def read_sweep(folder: Path) -> dict[str, Any] | None:

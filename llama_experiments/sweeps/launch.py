@@ -20,7 +20,9 @@ from llama_experiments.errors import ConfigError, Mistake, UserError
 from llama_experiments.files import write_text
 from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
+from llama_experiments.runs.tracker import Tracker
 from llama_experiments.sweeps.ledger import Entry, JobState, Ledger, job_hash
+from llama_experiments.sweeps.mirror import SweepMirror
 from llama_experiments.sweeps.progress import Progress
 from llama_experiments.sweeps.workers import Worker
 
@@ -76,14 +78,26 @@ def launch_jobs(
     if kept := sum(job.done for job in jobs):
         print(f"{kept} of {len(jobs)} jobs have their result already, and are not run again", flush=True)
     progress = Progress(jobs)
-    if settings.get("isolate") or settings.get("parallel", 1) > 1:
-        ended = _in_processes(jobs, sweep, ledger, progress, settings["parallel"])
-    else:
-        ended = _in_this_process(jobs, sweep, ledger, progress, context, task_function)
     returns: dict[str, JobReturn] = {job.entry.job: _return(job) for job in jobs if job.done}
-    for job, outcome in ended:
-        returns[job.entry.job] = _return(dataclasses.replace(job, entry=outcome))
+    with _mirror(jobs, sweep) as mirror:
+        if settings.get("isolate") or settings.get("parallel", 1) > 1:
+            ended = _in_processes(jobs, sweep, ledger, progress, mirror, settings["parallel"])
+        else:
+            ended = _in_this_process(jobs, sweep, ledger, progress, mirror, context, task_function)
+        for job, outcome in ended:
+            returns[job.entry.job] = _return(dataclasses.replace(job, entry=outcome))
     return [returns[job.entry.job] for job in jobs]
+
+
+def _mirror(jobs: list[Planned], sweep: Path) -> SweepMirror:
+    """What brings the jobs to MLflow; those that had ended before may not be there."""
+    tree = jobs[0].tree if jobs else {}
+    settings = {key: value for key, value in tree.get("tracker", {}).items() if key != "_target_"}
+    mirror = SweepMirror(sweep, Tracker(**settings), Path(str(tree.get("output_dir", "outputs"))))
+    for job in jobs:
+        if job.done:
+            mirror.add(sweep / job.entry.folder)
+    return mirror
 
 
 def _planned(
@@ -138,6 +152,7 @@ def _in_this_process(
     sweep: Path,
     ledger: Ledger,
     progress: Progress,
+    mirror: SweepMirror,
     context: HydraContext,
     task_function: TaskFunction,
 ) -> Iterator[tuple[Planned, Entry]]:
@@ -148,6 +163,7 @@ def _in_this_process(
             continue
         _make_room(job, sweep, ledger)
         progress.started(job)
+        mirror.add(sweep / job.entry.folder)
         try:
             returned = run_job(
                 hydra_context=context,
@@ -173,7 +189,7 @@ def _in_this_process(
 
 
 def _in_processes(
-    jobs: list[Planned], sweep: Path, ledger: Ledger, progress: Progress, parallel: int
+    jobs: list[Planned], sweep: Path, ledger: Ledger, progress: Progress, mirror: SweepMirror, parallel: int
 ) -> Iterator[tuple[Planned, Entry]]:
     """Each in a process of its own, so many at once: a crash, a leak or a full memory ends one job."""
     waiting = [job for job in jobs if not job.done]
@@ -185,6 +201,7 @@ def _in_processes(
                 job = waiting.pop(0)
                 _make_room(job, sweep, ledger)
                 progress.started(job)
+                mirror.add(sweep / job.entry.folder)
                 running.append((job, Worker(job.overrides, sweep, job.entry, slots.pop(0), parallel)))
             for job, worker in list(running):
                 if not worker.ended():
