@@ -52,7 +52,7 @@ def links(uri: str, experiment: str, page: str) -> dict[str, str]:
         return {"no runs": page}
     key = found.experiment_id
     newest = client.search_runs([key], max_results=4 * NEWEST, order_by=["attributes.start_time DESC"])
-    runs = [run for run in newest if run.data.tags.get("kind") != "sweep"][:NEWEST]  # a sweep has no loss of its own
+    runs = [run for run in newest if "kind" not in run.data.tags][:NEWEST]  # a sweep has no loss of its own
     return {
         "runs": f"{page}/#/experiments/{key}/runs?{TRAINING}&compareRunsMode=CHART",
         "losses": losses_link(page, key, [run.info.run_id for run in runs]),

@@ -2,8 +2,8 @@
 
     python tests/torture/tracker.py [runs=20] [seed=0] [folder=/tmp/torture]
 
-At the end the server is up, all runs are synced, and each run's history in MLflow must be its journal's: no point lost,
-none twice, one run each; a second sync must send nothing.
+At the end the server is up, all runs are synced, and each run's history in MLflow must be its journal's: no point
+lost, none twice, one run each; a second sync must send nothing.
 """
 
 from __future__ import annotations
