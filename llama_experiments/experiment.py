@@ -16,7 +16,7 @@ from llama_experiments.sweeps.base import Sweep
 from llama_experiments.tasks.base import Task
 from llama_experiments.techniques.base import Technique
 from llama_experiments.training.settings import Training
-from llama_experiments.training.tuning import Attempt, Tuning
+from llama_experiments.training.tuning import Attempt, Tuning, read_attempts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -55,6 +55,8 @@ class Experiment:
         overrides: list[str],
         names: Mapping[str, str],
         tags: Mapping[str, str] | None = None,
+        *,
+        resumes: bool = False,
     ) -> float:
         """Run into `folder`; returns the last evaluation loss, which sweepers minimise.
 
@@ -64,9 +66,11 @@ class Experiment:
             overrides: of the command line, for the report.
             names: what was chosen of each group, for people.
             tags: for the tracker, of the sweep that the run is a job of.
+            resumes: whether the run goes on in its folder, from its newest checkpoint.
 
         Raises:
             UserError: whatever the user can put right.
+            Stopped: a signal asked for it.
         """
         from llama_experiments.config import leaves
         from llama_experiments.data.hygiene import check_rows
@@ -82,11 +86,13 @@ class Experiment:
         from llama_experiments.runs.record import Record
         from llama_experiments.tasks.task_model import TaskModel
         from llama_experiments.techniques.proof import Proof
+        from llama_experiments.training.checkpoints import Checkpoints
         from llama_experiments.training.device import make_accelerator
         from llama_experiments.training.evaluation import evaluate
         from llama_experiments.training.loop import fit
         from llama_experiments.training.memory import PeakMemory
         from llama_experiments.training.probe import probe_padding
+        from llama_experiments.training.stopping import Stopping
 
         cache = Path(self.output_dir) / "cache"
         accelerator = make_accelerator(self.training)
@@ -106,7 +112,9 @@ class Experiment:
         epochs = self.training.epochs if self.technique.trains else 0
         console = Console(epochs, accelerator.is_main_process, task.headline)
         training, attempts = self.training, list[Attempt]()
-        if self.tuning is not None and self.technique.trains:
+        if self.tuning is not None and resumes and (attempts := read_attempts(RunFolder(folder).tuning)):
+            training = self.tuning.chosen(training, attempts)
+        elif self.tuning is not None and self.technique.trains:
             start = lambda: self._start(self._load(task).model, accelerator)  # noqa: E731
             training, attempts = self.tuning.choose(
                 training, rows["train"], task, loaded.tokenizer, start, self.seed, accelerator, cache, console.attempt
@@ -123,7 +131,16 @@ class Experiment:
         facts = describe_run(
             self, folder, rows, examples, training, model, groups, accelerator, names, data_facts(hygiene)
         )
-        with Record(RunFolder(folder), console, mirror, overrides, writes=accelerator.is_main_process) as record:
+        record = Record(
+            RunFolder(folder),
+            console,
+            mirror,
+            overrides,
+            writes=accelerator.is_main_process,
+            keeps_best=training.save_model == "best",
+            resumes=resumes,
+        )
+        with Stopping() as stopping, record:
             record.start(
                 facts,
                 environment,
@@ -131,6 +148,11 @@ class Experiment:
                 run_tags(self, folder, environment, names) | dict(tags or {}),
                 hygiene,
             )
+            checkpoints = Checkpoints(
+                record.folder.checkpoints, training.checkpoint, accelerator, before=record.sync, warn=console.warn
+            )
+            if resumes:
+                record.go_on_from(checkpoints.find(), environment)
             record.tuned(attempts, training.learning_rate)
             record.shows(task.as_read(examples["validation"], 0, loaded.tokenizer))
             memory = PeakMemory(accelerator.device)
@@ -144,16 +166,20 @@ class Experiment:
                 accelerator=accelerator,
                 on_step=record.step,
                 tokenizer=loaded.tokenizer,
+                checkpoints=checkpoints,
+                stopping=stopping,
             ):
-                record.epoch(epoch)
-                last = epoch.epoch == training.epochs or not groups
-                if record.improves(epoch) if training.save_model == "best" else last:
+                last = epoch.epoch == training.epochs or not groups or record.history.ends_early(training, epoch)
+                if record.epoch(epoch, last=last):
                     record.keep(epoch, examples["validation"], task)
                     if training.save_model != "none" and epoch.epoch > 0:
                         record.keep_model(self.technique, model, loaded.tokenizer, task.max_length)
+                if last:
+                    break
             cost = run_cost(self, names, training, model, examples["validation"], memory.growth())
-            steps = training.epochs * training.steps_per_epoch(len(examples["train"]))
-            record.moved(proof.check(model, training.learning_rate, steps), groups, training, steps)
+            steps = training.steps_per_epoch(len(examples["train"]))
+            tensors = proof.check(model, training.learning_rate, steps * record.history.last["epoch"])
+            record.moved(tensors, groups, training, steps * training.epochs)
             if "test" in examples:  # seen once, by the weights that the evaluation chose
                 record.restore(self.technique, model)
                 size = training.evaluation_batch_size
@@ -163,8 +189,8 @@ class Experiment:
                 record.test(test, examples["test"], task)
             comparable = self.reference is not None and self.reference.dataset == self.dataset.hub_name
             record.finish(task, cost, self.reference if comparable else None)
-        assert epoch.evaluation is not None, "the last epoch is always evaluated"
-        return epoch.evaluation.loss
+            checkpoints.clear()
+        return float(record.history.last["eval_loss"])
 
     def _load(self, task: Task) -> Loaded:
         """Tokenizer and the task's model, as the technique wants it loaded."""

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from llama_experiments.tasks.base import Sample
-from llama_experiments.training.loop import Step
+from llama_experiments.training.step import Step
 from llama_experiments.training.tuning import Attempt
 
 BAR = "{desc} {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"

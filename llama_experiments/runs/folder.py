@@ -35,6 +35,16 @@ class RunFolder:
         return self.path / "steps.jsonl"
 
     @property
+    def resumes(self) -> Path:
+        """When and from where the run was resumed: one JSON object a time."""
+        return self.path / "resumes.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What an unfinished run goes on from."""
+        return self.path / "checkpoints"
+
+    @property
     def samples(self) -> Path:
         """What the model wrote after each evaluation: one JSON object a continuation."""
         return self.path / "samples.jsonl"

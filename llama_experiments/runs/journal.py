@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from llama_experiments.runs.folder import RunFolder
 if TYPE_CHECKING:
     from llama_experiments.tasks.base import Sample
     from llama_experiments.training.evaluation import Evaluation
-    from llama_experiments.training.loop import Epoch, Step
+    from llama_experiments.training.loop import Epoch
+    from llama_experiments.training.step import Step
 
 
 class Journal:
@@ -39,6 +41,8 @@ class Journal:
             "learning_rate": step.learning_rate,
             "gradient_norm": step.gradient_norm,
             "tokens": step.tokens,
+            "micro_batch_size": step.micro_batch_size,
+            "skipped": step.skipped,
             "seconds": round(step.seconds, 6),
             "time": _now(),
         }
@@ -46,26 +50,19 @@ class Journal:
         return record
 
     def epoch(self, epoch: Epoch) -> dict[str, Any]:
-        """Record an epoch; returns the record."""
-        evaluation = epoch.evaluation
-        record = {
-            "epoch": epoch.epoch,
-            "train_loss": epoch.train_loss,
-            "eval_loss": evaluation.loss if evaluation else None,
-            "metrics": evaluation.metrics if evaluation else {},
-            "learning_rate": epoch.learning_rate,
-            "examples": epoch.examples,
-            "tokens": epoch.tokens,
-            "seconds": round(epoch.seconds, 3),
-            "time": _now(),
-        }
+        """Record an epoch and what the model wrote; returns the record."""
+        record = epoch_record(epoch)
         # Before the epoch: whoever reads of an epoch finds its samples.
-        if evaluation and evaluation.samples:
-            self._append_samples(epoch.epoch, evaluation.samples)
+        if epoch.evaluation and epoch.evaluation.samples:
+            self._append_samples(epoch.epoch, epoch.evaluation.samples)
         _append(self._epochs, record)
+        self.sync()
+        return record
+
+    def sync(self) -> None:
+        """Have all of it on the disk: a step is worth what an epoch or a checkpoint after it is."""
         for file in (self._steps, self._epochs):
             os.fsync(file.fileno())
-        return record
 
     def _append_samples(self, epoch: int, samples: list[Sample]) -> None:
         """A file of their own, which a task that writes nothing does not have."""
@@ -93,10 +90,40 @@ class Journal:
         self._epochs.close()
 
 
+def epoch_record(epoch: Epoch) -> dict[str, Any]:
+    """An epoch as the journal has it."""
+    evaluation = epoch.evaluation
+    return {
+        "epoch": epoch.epoch,
+        "train_loss": epoch.train_loss,
+        "eval_loss": evaluation.loss if evaluation else None,
+        "items": evaluation.count if evaluation else None,
+        "metrics": evaluation.metrics if evaluation else {},
+        "learning_rate": epoch.learning_rate,
+        "examples": epoch.examples,
+        "tokens": epoch.tokens,
+        "seconds": round(epoch.seconds, 3),
+        "time": _now(),
+    }
+
+
 def read_journal(file: Path) -> list[dict[str, Any]]:
     """The records of one of a run's `.jsonl` files; a torn last line, of a run that was killed, is not one."""
     lines = file.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1] if line]
+
+
+def cut_journal(file: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Cut a `.jsonl` file behind the last record to keep; those to keep are its first. A torn line goes, too."""
+    if not file.exists():
+        return
+    whole = 0
+    with file.open("rb") as lines:
+        for line in lines:
+            if not line.endswith(b"\n") or not keep(json.loads(line)):
+                break
+            whole += len(line)
+    os.truncate(file, whole)
 
 
 def _append(file: Any, record: dict[str, Any]) -> None:

@@ -93,7 +93,7 @@ def compare_with(old: SavedRun, new: SavedRun, config_changes: Mapping[str, tupl
     before, after = _tensors(old), _tensors(new)
     found = next(_differences(steps, epochs, before, after), None)
     causes = [Cause(f"setting {key}", str(was), str(now)) for key, (was, now) in config_changes.items()]
-    causes += list(_causes(old.environment(), new.environment()))
+    causes += list(causes_between(old.environment(), new.environment()))
     return Reproduction(len(steps), len(epochs), len(before), found, causes)
 
 
@@ -132,7 +132,7 @@ def _tensors(run: SavedRun) -> dict[str, str]:
     return {name: tensor["after"] for name, tensor in told.items()}
 
 
-def _causes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cause]:
+def causes_between(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cause]:
     """What is not as it was, the likeliest first."""
     for part, told in old["data"].items():
         now = new["data"].get(part)

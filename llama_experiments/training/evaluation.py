@@ -13,6 +13,8 @@ from accelerate import Accelerator
 from llama_experiments.data.examples import Batch, Examples
 from llama_experiments.data.order import evaluation_batches
 from llama_experiments.tasks.base import Output, Sample, Task, Written
+from llama_experiments.training.memory import OutOfMemory, is_out_of_memory
+from llama_experiments.training.stopping import Stopping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -38,11 +40,16 @@ def evaluate(
     *,
     packed: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
+    stopping: Stopping | None = None,
 ) -> Evaluation:
     """Loss, metrics and predictions of `examples`; several processes share the batches.
 
     Losses are added up in fp64 in the examples' order, whatever the batches were. What the task writes is written by
     one process; without a tokenizer nothing is.
+
+    Raises:
+        Stopped: `stopping` says so, between two batches.
+        OutOfMemory: a batch does not fit the device.
     """
     # Without the wrapper of several processes, which waits in a pass for those that have no batch.
     model = accelerator.unwrap_model(model)
@@ -52,7 +59,17 @@ def evaluate(
     batches = evaluation_batches(examples.lengths, batch_size)
     with torch.inference_mode():
         for indices in batches[accelerator.process_index :: accelerator.num_processes]:
-            output: Output = model(to_device(examples.batch(indices, packed), accelerator.device))
+            if stopping is not None:
+                stopping.check()
+            try:
+                output: Output = model(to_device(examples.batch(indices, packed), accelerator.device))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise OutOfMemory(
+                    f"training.evaluation_batch_size: the memory is full with {batch_size} examples a pass; set "
+                    f"training.evaluation_batch_size={max(1, batch_size // 2)}, which changes no number"
+                ) from error
             parts.append({"index": indices, **{name: _numpy(value) for name, value in output.predictions.items()}})
         written = _written(model, task, examples, accelerator, tokenizer)
     model.train(was_training)

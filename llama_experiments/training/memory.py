@@ -1,4 +1,4 @@
-"""How much memory a run takes at its peak, over what it holds when it begins."""
+"""How much memory a run takes at its peak, over what it holds when it begins; and when it is more than there is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from pathlib import Path
 
 import torch
 
+from llama_experiments.errors import UserError
+
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class OutOfMemory(UserError):
+    """What was asked for does not fit the device."""
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocator's memory was short."""
+    # A CPU's has no exception of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 class PeakMemory:

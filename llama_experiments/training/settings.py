@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from llama_experiments.errors import check_settings
+from llama_experiments.training.checkpoints import Checkpointing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,12 @@ class Training:
     gradient_checkpointing: bool = False  # less memory, a third more time
     evaluate_first: bool = True  # epoch 0, before any update
     evaluate_every: int = 1  # epochs; the last is always evaluated
+    early_stopping: int | None = None  # evaluations without a new lowest loss after which training ends; null: never
     save_model: Literal["best", "last", "none"] = "best"  # best: of the epoch with the lowest evaluation loss
+    checkpoint: Checkpointing = dataclasses.field(default_factory=Checkpointing)
+    resume: Literal["never", "auto"] = "never"  # auto: goes on with the newest unfinished run of an equal config
+    skip_steps: int = 0  # steps whose gradient is no number that are skipped; one more ends the run
+    out_of_memory: Literal["stop", "split"] = "stop"  # split: the step again in passes of half as many examples
 
     def __post_init__(self) -> None:
         rate = self.learning_rate
@@ -50,6 +57,8 @@ class Training:
                 "must be null or a positive number",
             ),
             ("evaluate_every", self.evaluate_every >= 1, "must be at least 1"),
+            ("early_stopping", self.early_stopping is None or self.early_stopping >= 1, "must be null or at least 1"),
+            ("skip_steps", self.skip_steps >= 0, "must be at least 0"),
         )
 
     def problems(self) -> list[tuple[str, str]]:
@@ -67,6 +76,17 @@ class Training:
         """Examples in one pass on one device."""
         share = math.ceil(self.batch_size / processes)
         return min(self.micro_batch_size or share, share)
+
+    def ends_early(self, losses: Sequence[float]) -> bool:
+        """Whether the last of the evaluations after training epochs have brought nothing.
+
+        Args:
+            losses: of the evaluations, epoch 0's first where there was one.
+        """
+        if self.early_stopping is None or not losses:
+            return False
+        lowest = min(range(len(losses)), key=losses.__getitem__)
+        return len(losses) - 1 - lowest >= self.early_stopping
 
     def packs(self, attention: str) -> bool:
         """Whether rows are laid end to end: by default where the attention reads only what belongs together.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable
@@ -33,6 +34,14 @@ class Attempt:
     seconds: float
 
 
+def read_attempts(file: Path) -> list[Attempt]:
+    """What a run that is resumed had tried before; nothing where it had not come to its end."""
+    told = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    for one in told:  # JSON has no infinity
+        one["loss"] = math.inf if one["loss"] is None else one["loss"]
+    return [Attempt(**one) for one in told]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tuning:
     """Before a run trains on all training rows, the rates to choose from train on all but a share of them."""
@@ -48,6 +57,17 @@ class Tuning:
             ("share", 0 < self.share < 1, f"must be between 0 and 1, not {self.share}"),
             ("seed", self.seed >= 0, f"must be at least 0, not {self.seed}"),
         )
+
+    def chosen(self, training: Training, attempts: list[Attempt]) -> Training:
+        """The settings with the best of the rates that were tried.
+
+        Raises:
+            UserError: training diverged at every rate.
+        """
+        best = min(attempts, key=lambda attempt: attempt.loss)
+        if not math.isfinite(best.loss):
+            raise UserError("tuning.multipliers: training diverges at every rate; add lower ones")
+        return dataclasses.replace(training, learning_rate=best.learning_rate)
 
     def choose(
         self,
@@ -95,10 +115,7 @@ class Tuning:
             accelerator.free_memory()  # or each attempt would hold its model until the last
             attempts.append(Attempt(tried.learning_rate, loss, time.perf_counter() - started))
             tell(attempts[-1])
-        best = min(attempts, key=lambda attempt: attempt.loss)
-        if not math.isfinite(best.loss):
-            raise UserError("tuning.multipliers: training diverges at every rate; add lower ones")
-        return dataclasses.replace(training, learning_rate=best.learning_rate), attempts
+        return self.chosen(training, attempts), attempts
 
 
 def _lowest_loss(
@@ -112,7 +129,8 @@ def _lowest_loss(
 ) -> float:
     """The lowest of a training's losses on `validation` after its epochs; inf where it diverges."""
     from llama_experiments.tasks.task_model import TaskModel
-    from llama_experiments.training.loop import Diverged, fit
+    from llama_experiments.training.loop import fit
+    from llama_experiments.training.step import Diverged
 
     model, groups = start()
     epochs = fit(

@@ -79,7 +79,8 @@ def test_pretraining_starts_as_it_did(tmp_path: Path) -> None:
     from llama_experiments.experiment import Experiment
     from llama_experiments.tasks.task_model import TaskModel
     from llama_experiments.training.device import make_accelerator
-    from llama_experiments.training.loop import Step, fit
+    from llama_experiments.training.loop import fit
+    from llama_experiments.training.step import Step
 
     experiment = build(compose_command(["experiment=pretrain_embedded"]).tree, Experiment)
     rows = load_rows(experiment.dataset, experiment.task)

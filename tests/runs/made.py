@@ -13,7 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from llama_experiments.cli import main
 from llama_experiments.training.evaluation import Evaluation
-from llama_experiments.training.loop import Epoch, Step
+from llama_experiments.training.loop import Epoch
+from llama_experiments.training.step import Step
 
 
 def made_step(number: int, epoch: int = 1, loss: float = 4.0, **others: Any) -> Step:
@@ -29,6 +30,7 @@ def made_step(number: int, epoch: int = 1, loss: float = 4.0, **others: Any) -> 
         "examples_hash": f"{number:016x}",
         "learning_rate": 1e-3,
         "gradient_norm": 2.5,
+        "micro_batch_size": 8,
         "seconds": 0.1,
     }
     return Step(**(values | others))
@@ -48,6 +50,7 @@ def record(epoch: int, train: Any, evaluation: Any, metrics: dict[str, Any] | No
         "epoch": epoch,
         "train_loss": train,
         "eval_loss": evaluation,
+        "items": None if evaluation is None else 4,
         "metrics": metrics or {},
         "learning_rate": 1e-3 if epoch else None,
         "examples": 24 * bool(epoch),

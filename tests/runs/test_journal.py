@@ -16,8 +16,13 @@ from llama_experiments.runs.journal import Journal, read_journal
 from tests.runs.conftest import Finished
 from tests.runs.made import made_epoch, made_step
 
-EPOCH = ["epoch", "train_loss", "eval_loss", "metrics", "learning_rate", "examples", "tokens", "seconds", "time"]
-STEP = ["step", "epoch", "examples_hash", "loss_sum", "count", "learning_rate", "gradient_norm", "tokens", "seconds"]
+EPOCH = [
+    "epoch", "train_loss", "eval_loss", "items", "metrics", "learning_rate", "examples", "tokens", "seconds", "time",
+]  # fmt: skip
+STEP = [
+    "step", "epoch", "examples_hash", "loss_sum", "count", "learning_rate", "gradient_norm", "tokens",
+    "micro_batch_size", "skipped", "seconds",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -50,6 +55,7 @@ def test_the_fields_of_an_epoch(folder: RunFolder) -> None:
         "epoch": 1,
         "train_loss": 0.4375,
         "eval_loss": 0.5,
+        "items": 4,
         "metrics": {"accuracy": 0.75},
         "learning_rate": 1e-3,
         "examples": 24,
@@ -64,7 +70,7 @@ def test_the_fields_of_a_step(folder: RunFolder) -> None:
     filled(folder).close()
     first, second = read_journal(folder.steps)
     assert list(first) == [*STEP, "time"]
-    assert [first[key] for key in STEP] == [1, 1, "0000000000000001", 4.0, 8, 1e-3, 2.5, 100, 0.1]
+    assert [first[key] for key in STEP] == [1, 1, "0000000000000001", 4.0, 8, 1e-3, 2.5, 100, 8, False, 0.1]
     assert (second["step"], second["loss_sum"]) == (2, 3.0)
 
 

@@ -94,11 +94,11 @@ def test_the_lowest_loss_since_training_began_is_kept(record: Record, tmp_path: 
         record.folder.path.mkdir()
         for number, loss in enumerate(losses):
             epoch = made_epoch(number, 0.5, loss)
-            if record.improves(epoch):
+            if record.epoch(epoch, last=False):
                 kept.append(number)
                 record.keep(with_predictions(epoch), EXAMPLES, TextGeneration())
+        assert not record.epoch(made_epoch(7, 0.5, None), last=True)
     assert kept == [0, 1, 2, 6]
-    assert not record.improves(made_epoch(7, 0.5, None))
 
 
 TABLE = pa.table({"input_ids": [[5, 6], [7, 8, 9]], "row": [0, 1], "count": [1, 2]})
@@ -127,10 +127,9 @@ def test_only_one_process_writes(store: str, tmp_path: Path, capsys: pytest.Capt
         record.start({"task": "x"}, ENVIRONMENT, {}, {})
         record.step(made_step(1))
         epoch = with_predictions(made_epoch(1, 0.5, 0.4))
-        record.epoch(epoch)
-        assert record.improves(epoch)  # every process must decide alike
+        assert record.epoch(epoch)  # every process must decide alike
         record.keep(epoch, EXAMPLES, TextGeneration())
-        assert not record.improves(epoch)
+        assert not record.epoch(epoch)
         record.keep_model(Technique(), None, None, 8)  # type: ignore[arg-type]
         record.finish(TextGeneration(), COST)
     assert not folder.path.exists()
@@ -188,11 +187,12 @@ def test_an_interrupted_command_is_killed_and_its_journal_whole(
 ) -> None:
     epoch_of, seen = Record.epoch, []
 
-    def interrupted(self: Record, epoch: Any) -> None:
-        epoch_of(self, epoch)
+    def interrupted(self: Record, epoch: Any, **last: bool) -> bool:
+        keep = epoch_of(self, epoch, **last)
         seen.append(epoch.epoch)
         if epoch.epoch == 1:
             raise KeyboardInterrupt
+        return keep
 
     monkeypatch.setattr(Record, "epoch", interrupted)
     folder, (status, _, warned) = finished.again(tmp_path)

@@ -15,8 +15,9 @@ from llama_experiments.tasks.task_model import TaskModel
 from llama_experiments.techniques.base import Technique
 from llama_experiments.techniques.freezing import Freeze
 from llama_experiments.training.device import make_accelerator
-from llama_experiments.training.loop import Epoch, Step, fit
+from llama_experiments.training.loop import Epoch, fit
 from llama_experiments.training.settings import Training
+from llama_experiments.training.step import Step
 from tests.training.conftest import Case
 
 HEAD_ONLY, LAST = Freeze(), Freeze(trainable_layers=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llama_experiments.training.loop import Step
+from llama_experiments.training.step import Step
 from tests.conftest import save_tiny_llama
 from tests.training.conftest import PAIRS, SENTIMENT, TEXT_GENERATION, Case, Trained, make_case
 

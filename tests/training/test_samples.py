@@ -21,8 +21,9 @@ from llama_experiments.tasks.text_generation import TextGeneration
 from llama_experiments.techniques.base import Technique
 from llama_experiments.training.device import make_accelerator
 from llama_experiments.training.evaluation import evaluate
-from llama_experiments.training.loop import Epoch, Step, fit
+from llama_experiments.training.loop import Epoch, fit
 from llama_experiments.training.settings import Training
+from llama_experiments.training.step import Step
 from tests.conftest import ROOT, sentences, write_table
 from tests.training.conftest import TEXT_GENERATION, Case
 

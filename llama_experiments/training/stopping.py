@@ -1,0 +1,71 @@
+"""Signals: the first asks a run to stop after its step, with a checkpoint; the second stops it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+# What terminals, schedulers (SLURM, and submitit on it) and service managers send.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop, and did; it can be resumed."""
+
+    def __init__(self, number: signal.Signals, *, in_order: bool) -> None:
+        """`in_order` says that it comes between two steps, where the state of training is whole."""
+        super().__init__(f"stopped by {number.name}")
+        self.signal, self.in_order = number, in_order
+
+    @property
+    def status(self) -> int:
+        """The exit status: 128 and the signal's number, as shells have it."""
+        return 128 + self.signal
+
+
+class Stopping:
+    """A context in which signals are noted, for `check` to raise; before `waits` is set they are raised at once."""
+
+    def __init__(self) -> None:
+        self.waits = False  # whether training has begun: before it there is nothing to finish
+        self.shared = False  # of several processes, which must all stop after the same step
+        self._requested: signal.Signals | None = None
+        self._agreed = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether this process was asked to stop."""
+        return self._requested is not None
+
+    def agree(self, requested: bool) -> None:
+        """Some process was asked to stop, and all know it now."""
+        if requested:
+            self._requested, self._agreed = self._requested or signal.SIGTERM, True
+
+    def check(self) -> None:
+        """Raises Stopped when a signal has come; of several processes, when all know it."""
+        if self._requested is not None and (self._agreed or not self.shared):
+            raise Stopped(self._requested, in_order=True)
+
+    def _come(self, number: int, frame: FrameType | None) -> None:
+        again, self._requested = self.requested, signal.Signals(number)
+        if again or not self.waits:
+            raise Stopped(self._requested, in_order=False)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, f"\n{self._requested.name}: stopping after this step; once more stops at once\n".encode())
+
+    def __enter__(self) -> Stopping:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._come)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
