@@ -11,30 +11,36 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
 from llama_experiments.command_line.composition import RUN, SWEEP, Composition, compose_command, other_values
 from llama_experiments.command_line.config_files import CONF
-from llama_experiments.command_line.launching import build_experiment, launch, launch_sweep, rank_overrides
+from llama_experiments.command_line.launching import build_experiment, launch, launch_sweep
 from llama_experiments.command_line.overrides import named_by_what_is_swept
+from llama_experiments.command_line.processes import first_process_tells, rank_overrides
 from llama_experiments.command_line.replay import replay_overrides
+from llama_experiments.command_line.resuming import resume, unfinished_run
 from llama_experiments.errors import ConfigError, Mistake, UserError, offer, tell
 from llama_experiments.paths import not_writable, show
+from llama_experiments.runs.saved import SavedRun, find_run
+from llama_experiments.training.stopping import Stopped
 from llama_experiments.verbs import run_verb, verbs
 
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit status: 0, 2 for a user's mistake, 130 when interrupted."""
+    """Run a command line; returns the exit status: 0, 2 for a user's mistake, 128 plus a signal's number."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return run_arguments(arguments)
     except UserError as error:
         tell(error)
         return MISTAKE
+    except Stopped as stopped:
+        return stopped.status
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
@@ -76,8 +82,25 @@ def run_arguments(arguments: list[str]) -> int:
     command = [*switches, *composition.for_hydra(), *names, *rank_overrides(options.overrides)]
     if options.multirun and not looks:
         return launch_sweep(command, composition, arguments)
+    if not looks and (unfinished := _to_resume(composition)) is not None:
+        resume(unfinished)
+        return 0
     launch(command)
     return 0
+
+
+def _to_resume(composition: Composition) -> SavedRun | None:
+    """The run that this command has begun before, where it is to go on with it."""
+    tree = composition.tree
+    if tree.get("training", {}).get("resume") != "auto":
+        return None
+    found = first_process_tells(lambda: _folder_to_resume(tree))
+    return find_run(found) if found else None
+
+
+def _folder_to_resume(tree: dict[str, Any]) -> str:
+    found = unfinished_run(tree, Path(str(tree["output_dir"])))
+    return str(found.folder.path) if found else ""
 
 
 def _axes(composition: Composition) -> list[str] | None:

@@ -22,40 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 from llama_experiments.command_line.composition import SWEEP, Composition
 from llama_experiments.command_line.config_files import CONF
 from llama_experiments.command_line.hydra_errors import first_lines
-from llama_experiments.command_line.replay import RUN_DIR
 from llama_experiments.errors import ConfigError, UserError, tell
 from llama_experiments.paths import show
 
 # Hydra shows every record from INFO on; these would tell of each request and each retry.
 CHATTY = {"httpx": logging.WARNING, "httpx2": logging.WARNING, "urllib3": logging.ERROR}
-
-
-def rank_overrides(given: Sequence[str]) -> list[str]:
-    """Under a launcher all processes share the first one's folder, and only the first writes Hydra's files."""
-    processes, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if processes == 1:
-        return []
-    stamp = _shared_stamp(rank)
-    overrides = [f"hydra.run.dir={RUN_DIR.replace('${now:%Y-%m-%d}/${now:%H-%M-%S}', stamp)}"]
-    if any(override.startswith("hydra.run.dir=") for override in given):
-        overrides = []
-    if rank > 0:
-        overrides += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    return overrides
-
-
-def _shared_stamp(rank: int) -> str:
-    """The first process's `date/time`, through the launcher's own store."""
-    from datetime import datetime, timedelta
-
-    from torch.distributed import TCPStore
-
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=60))
-    key = f"llama_experiments/stamp/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    if rank == 0:
-        store.set(key, datetime.now().strftime("%Y-%m-%d/%H-%M-%S"))
-    return str(store.get(key).decode())
 
 
 def launch(arguments: list[str]) -> None:

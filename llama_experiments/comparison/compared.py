@@ -12,10 +12,10 @@ import numpy as np
 
 from llama_experiments.errors import UserError
 from llama_experiments.runs.folder import RunFolder
+from llama_experiments.runs.identity import what_counts
 from llama_experiments.runs.result import Result
 from llama_experiments.runs.saved import SavedRun, find_run, jobs_of
 from llama_experiments.sweeps.intervals import Scores
-from llama_experiments.sweeps.ledger import NO_PART_OF_A_JOB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +85,8 @@ def comparable(runs: Sequence[SavedRun]) -> tuple[list[Compared], list[str]]:
             why = f" ({state.reason})" if state.reason else ""
             others.append(f"{run.name} is left out: it {_how(state.state)}{why}")
             continue
-        config = {key: value for key, value in run.plain_config().items() if key not in NO_PART_OF_A_JOB}
-        compared.append(Compared(run, result, leaves(config), run.environment()["data"]["validation"]["hash"]))
+        config = leaves(what_counts(run.plain_config()))
+        compared.append(Compared(run, result, config, run.environment()["data"]["validation"]["hash"]))
     if len(compared) < 2:
         said = "; ".join(others) if others else "one was given"
         raise UserError(f"compare needs two runs that ended well, or more: {said}")

@@ -87,6 +87,10 @@ class SavedRun:
         """
         return self._json(self.folder.environment, "the run ended before it had loaded its data and model")
 
+    def told(self) -> dict[str, Any]:
+        """What the run is: its tags and its header; empty of one that ended before it had them."""
+        return self._json(self.folder.run, "") if self.folder.run.exists() else {}
+
     def epochs(self) -> list[dict[str, Any]]:
         """Its journal of epochs; words for infinite numbers are turned back into numbers."""
         from llama_experiments.runs.journal import read_journal

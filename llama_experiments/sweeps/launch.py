@@ -20,8 +20,9 @@ from llama_experiments.errors import ConfigError, Mistake, UserError
 from llama_experiments.files import write_text
 from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
+from llama_experiments.runs.identity import config_hash
 from llama_experiments.runs.tracker import Tracker
-from llama_experiments.sweeps.ledger import Entry, JobState, Ledger, job_hash
+from llama_experiments.sweeps.ledger import Entry, JobState, Ledger
 from llama_experiments.sweeps.mirror import SweepMirror
 from llama_experiments.sweeps.progress import Progress
 from llama_experiments.sweeps.workers import Worker
@@ -120,7 +121,7 @@ def _planned(
         assert isinstance(plain, dict)
         tree = {str(key): value for key, value in plain.items()}
         retry = tree["sweep"].get("retry_failed", True)
-        job = job_hash(tree)
+        job = config_hash(tree)
         known = ledger.entries.get(job)
         mine = known.number if known else number
         with open_dict(composed):

@@ -6,18 +6,13 @@ Run again, a sweep does what is missing or failed and nothing else; widened by a
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from llama_experiments.runs.journal import read_journal
-
-# What changes no number of a run: where it is kept, and how the jobs of its sweep are run.
-NO_PART_OF_A_JOB = ("output_dir", "tracker", "sweep")
 
 JobState = Literal["started", "finished", "failed", "stopped"]
 
@@ -34,12 +29,6 @@ class Entry:
     objective: float | None = None  # of one that finished
     reason: str = ""  # of one that did not
     time: int = 0  # milliseconds since 1970
-
-
-def job_hash(tree: Mapping[str, Any]) -> str:
-    """A job by its composed config."""
-    counts = {key: value for key, value in tree.items() if key not in NO_PART_OF_A_JOB}
-    return hashlib.sha256(json.dumps(counts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 class Ledger:

@@ -8,9 +8,9 @@ from typing import Any
 
 from llama_experiments.config import leaves
 from llama_experiments.files import write_text
+from llama_experiments.runs.identity import what_counts
 from llama_experiments.sweeps.base import Job
 from llama_experiments.sweeps.ladder import aligned
-from llama_experiments.sweeps.ledger import NO_PART_OF_A_JOB
 
 
 def summarize(folder: Path, jobs: Sequence[Job], missing: Sequence[str]) -> list[str]:
@@ -41,7 +41,7 @@ def summarize(folder: Path, jobs: Sequence[Job], missing: Sequence[str]) -> list
 
 def swept_settings(jobs: Sequence[Job]) -> dict[str, list[Any]]:
     """The settings in which the jobs differ, with each job's value."""
-    trees = [leaves({key: value for key, value in job.config.items() if key not in NO_PART_OF_A_JOB}) for job in jobs]
+    trees = [leaves(what_counts(job.config)) for job in jobs]
     keys = list(dict.fromkeys(key for tree in trees for key in tree))
     values = {key: [tree.get(key) for tree in trees] for key in keys}
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}

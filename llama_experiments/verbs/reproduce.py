@@ -20,7 +20,6 @@ from llama_experiments.errors import UserError
 from llama_experiments.paths import show
 
 DIFFERENT = 1  # exit status
-OF_NO_NUMBER = ("output_dir", "tracker", "sweep")
 
 
 def run(arguments: list[str]) -> int:
@@ -87,8 +86,9 @@ def _refuse_newer(environment: dict[str, Any]) -> None:
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that differ and can change a number: what they were, what they are."""
     from llama_experiments.config import leaves
+    from llama_experiments.runs.identity import what_counts
 
-    before, after = (leaves({k: v for k, v in tree.items() if k not in OF_NO_NUMBER}) for tree in (old, new))
+    before, after = leaves(what_counts(old)), leaves(what_counts(new))
     keys = dict.fromkeys([*before, *after])
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
 

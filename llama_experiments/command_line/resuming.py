@@ -1,0 +1,91 @@
+"""A run that goes on: by its folder, or because a scheduler gave its command once more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_experiments.command_line.composition import Composition, compose_command
+from llama_experiments.command_line.launching import build_experiment
+from llama_experiments.command_line.replay import refuse_unsafe_replay
+from llama_experiments.errors import UserError, offer
+from llama_experiments.paths import show
+from llama_experiments.runs.identity import same_run
+from llama_experiments.runs.state import is_held, read_state
+
+if TYPE_CHECKING:
+    from llama_experiments.runs.saved import SavedRun
+
+# What a run may be resumed with: it is no part of its mathematics.
+MAY_CHANGE = (
+    "training.processes",
+    "training.micro_batch_size",
+    "training.evaluation_batch_size",
+    "training.checkpoint",
+    "training.out_of_memory",
+    "training.skip_steps",
+    "tracker",
+)
+
+
+def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> float:
+    """Go on with a run in its folder; returns its last evaluation loss.
+
+    Raises:
+        UserError: it has finished, goes on already, or an override would make it another run.
+    """
+    state = saved.state()
+    if state.state == "finished":
+        raise UserError(f"{show(saved.folder.path)} has finished: there is nothing to resume")
+    if is_held(saved.folder.path):
+        raise UserError(f"{show(saved.folder.path)} is running in another process; wait for it, or stop it first")
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in MAY_CHANGE):
+            known = offer(key, MAY_CHANGE, "these may change")
+            raise UserError(
+                f"{key}: a run that is resumed keeps its settings, or it would be another; {known}; "
+                "'reproduce RUN' with overrides makes another run"
+            )
+    refuse_unsafe_replay(saved.folder.hydra)
+    composition = compose_command(list(overrides), [], saved.folder.hydra.absolute())
+    composition = Composition.of_job(composition.tree, list(overrides), saved.choices())
+    experiment = build_experiment(composition)
+    os.environ.setdefault("OMP_NUM_THREADS", str(_threads(saved)))  # read when torch is imported
+    result: float = experiment.run(
+        saved.folder.path, composition.tree, saved.overrides(), saved.choices(), _tags(saved), resumes=True
+    )
+    return result
+
+
+def unfinished_run(tree: dict[str, Any], output_dir: Path) -> SavedRun | None:
+    """The newest run of an equal config that did not come to its end and does not go on now."""
+    from llama_experiments.runs.folder import RunFolder
+    from llama_experiments.runs.saved import SavedRun
+
+    for file in sorted(output_dir.glob("*/*/state.json"), reverse=True):
+        state = read_state(file.parent)
+        if state is None or state.state not in ("stopped", "killed", "failed"):
+            continue
+        saved = SavedRun(RunFolder(file.parent))
+        try:
+            same = same_run(saved.plain_config(), tree)
+        except UserError:  # a config that cannot be read is not equal
+            continue
+        if same and not is_held(file.parent):
+            return saved
+    return None
+
+
+def _threads(saved: SavedRun) -> int:
+    if not saved.folder.environment.exists():
+        return os.cpu_count() or 1
+    return int(saved.environment()["device"]["threads"])
+
+
+def _tags(saved: SavedRun) -> dict[str, str]:
+    """Of the sweep that the run is a job of."""
+    kept = ("sweep", "mlflow.parentRunId", "mlflow.runName")
+    return {key: value for key, value in saved.told().get("tags", {}).items() if key in kept}

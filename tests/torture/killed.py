@@ -1,0 +1,141 @@
+"""Runs that are killed: a command in a forked process, which SIGKILL ends at a chosen moment, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+MOMENTS = {  # where SIGKILL comes: the function during whose call it does
+    "step": "llama_experiments.runs.journal:Journal.step",
+    "torn": "llama_experiments.runs.journal:_append",
+    "epoch": "llama_experiments.runs.record:Record.keep",
+    "model": "llama_experiments.runs.record:Record.keep_model",
+    "checkpoint": "llama_experiments.training.checkpoint:save_file",
+    "renaming": "llama_experiments.files:_sync",
+    "evaluation": "llama_experiments.training.evaluation:to_device",
+    "tracker": "llama_experiments.runs.mirror:Mirror.epoch",
+    "start": "llama_experiments.runs.mirror:Mirror.start",
+    "finish": "llama_experiments.runs.closing:write_report",
+    "closing": "llama_experiments.runs.mirror:Mirror.finish",
+}
+
+
+def command(folder: Path, arguments: list[str], dies: tuple[str, int] | float | None = None) -> int:
+    """Run a command line in a forked process, in `folder`; returns its wait status.
+
+    Args:
+        dies: where SIGKILL comes: in the n-th call of a moment's function, or after so many seconds.
+    """
+    import llama_experiments.experiment  # noqa: F401  # what all the children share
+
+    process = os.fork()
+    if process == 0:
+        _child(folder, arguments, dies if isinstance(dies, tuple) else None)
+    if isinstance(dies, float):
+        time.sleep(dies)
+        os.kill(process, signal.SIGKILL)
+    return os.waitpid(process, 0)[1]
+
+
+def _child(folder: Path, arguments: list[str], dies: tuple[str, int] | None) -> NoReturn:
+    status = 99
+    try:
+        os.chdir(folder)
+        log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.argv = ["llama_experiments"]
+        if dies is not None:
+            _kill_in(*dies)
+        from hydra.core.global_hydra import GlobalHydra
+
+        from llama_experiments.cli import main
+
+        GlobalHydra.instance().clear()
+        status = main(arguments)
+        sys.stdout.flush()
+    finally:
+        os._exit(status)
+
+
+def _kill_in(moment: str, call: int) -> None:
+    """Have the n-th call of the moment's function end the process: in its middle, where it writes."""
+    import importlib
+
+    module, _, name = MOMENTS[moment].partition(":")
+    owner: Any = importlib.import_module(module)
+    *inside, last = name.split(".")
+    for part in inside:
+        owner = getattr(owner, part)
+    original: Callable[..., Any] = getattr(owner, last)
+    calls = 0
+
+    def killed(*values: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls < call:
+            return original(*values, **named)
+        if moment == "torn":
+            file, record = values
+            file.write(json.dumps(record)[:20])
+            file.flush()
+        elif moment == "checkpoint":
+            Path(values[1]).write_bytes(b"\x00" * 100)
+        elif moment in ("model", "tracker"):
+            original(*values, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("this is not reached")
+
+    setattr(owner, last, killed)
+
+
+def left_by(run: Path, uri: str | None = None) -> dict[str, Any]:
+    """All that a finished run says, without clock times: what two equal runs must agree in.
+
+    Args:
+        uri: of the MLflow store, to compare every point there as well.
+    """
+    import pyarrow.parquet as pq
+
+    from llama_experiments.files import hash_of_file
+    from llama_experiments.runs.journal import read_journal
+
+    def told(file: str) -> list[dict[str, Any]]:
+        records = read_journal(run / file)
+        return [{key: value for key, value in record.items() if key not in ("time", "seconds")} for record in records]
+
+    left: dict[str, Any] = {"steps": told("steps.jsonl"), "epochs": told("epochs.jsonl")}
+    left["movement"] = json.loads((run / "movement.json").read_text())
+    left["predictions"] = pq.read_table(run / "predictions.parquet").to_pydict()
+    left["weights"] = {str(file.relative_to(run)): hash_of_file(file) for file in run.glob("*/*.safetensors")}
+    left["beside"] = sorted(path.name for path in run.iterdir() if path.name not in ("resumes.jsonl", ".lock"))
+    if uri is not None:
+        left["points"] = points(uri, run)
+    return left
+
+
+def points(uri: str, run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every metric of the one MLflow run of a folder: (step, value), as often as it is there; no speeds."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = [
+        one
+        for experiment in client.search_experiments()
+        for one in client.search_runs([experiment.experiment_id])
+        if one.data.tags.get("run_folder") == str(run.resolve())
+    ]
+    assert len(found) == 1, f"{len(found)} runs in MLflow for {run.name}"
+    assert found[0].info.status == "FINISHED", found[0].info.status
+    run_id = found[0].info.run_id
+    return {
+        key: sorted((point.step, point.value) for point in client.get_metric_history(run_id, key))
+        for key in found[0].data.metrics
+        if not key.endswith("_per_second")
+    }
