@@ -7,7 +7,7 @@ from typing import Any
 
 from llama_experiments.data.hygiene import Hygiene
 from llama_experiments.runs.folder import RunFolder
-from llama_experiments.runs.journal import cut_journal, read_journal
+from llama_experiments.runs.journal import cut_journals, read_journal
 from llama_experiments.tasks.base import Sample
 from llama_experiments.training.checkpoint import Place
 from llama_experiments.training.loop import Epoch
@@ -62,11 +62,9 @@ class History:
             writes: whether this process is the one that cuts.
         """
         if writes:
-            cut_journal(folder.steps, lambda record: record["step"] <= place.steps)
-            for file in (folder.epochs, folder.samples):
-                cut_journal(file, lambda record: record["epoch"] <= place.recorded)
-            for written in ("test.json", "result.json", "report.md"):
-                (folder.path / written).unlink(missing_ok=True)
+            cut_journals(folder, place.steps, place.recorded)
+            for written in (folder.test, folder.result, folder.report):
+                written.unlink(missing_ok=True)
         self.epochs, self.samples, self.kept = [], {}, None
         for record in read_journal(folder.epochs):
             if record["epoch"] <= place.recorded:
@@ -75,5 +73,5 @@ class History:
             epoch = record.pop("epoch")
             if epoch <= place.recorded:
                 self.samples.setdefault(epoch, []).append(Sample(**record))
-        steps = read_journal(folder.steps)[: place.steps]
+        steps = read_journal(folder.steps)[: place.steps] if folder.steps.exists() else []
         self.training_seconds = sum(record["seconds"] for record in steps)

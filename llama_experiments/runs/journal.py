@@ -7,7 +7,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,17 +112,18 @@ def read_journal(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[:-1] if line]
 
 
-def cut_journal(file: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Cut a `.jsonl` file behind the last record to keep; those to keep are its first. A torn line goes, too."""
-    if not file.exists():
-        return
-    whole = 0
-    with file.open("rb") as lines:
-        for line in lines:
-            if not line.endswith(b"\n") or not keep(json.loads(line)):
-                break
-            whole += len(line)
-    os.truncate(file, whole)
+def cut_journals(folder: RunFolder, steps: int, epoch: int) -> None:
+    """Cut a run's journals behind a step and an epoch, to go on from there; torn lines go, too."""
+    for file, kind, last in (
+        (folder.steps, "step", steps),
+        (folder.epochs, "epoch", epoch),
+        (folder.samples, "epoch", epoch),
+    ):
+        if file.exists():
+            kept = sum(record[kind] <= last for record in read_journal(file))
+            with file.open("rb") as lines:
+                length = sum(len(line) for line, _ in zip(lines, range(kept), strict=False))
+            os.truncate(file, length)
 
 
 def _append(file: Any, record: dict[str, Any]) -> None:

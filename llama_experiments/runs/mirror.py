@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.mirrored import Mirrored, Mirroring, new_uid, read_mirrored
-from llama_experiments.runs.tracker import Tracker, prepare_environment, without_password
+from llama_experiments.runs.tracker import Tracker, prepare_environment, store_file, without_password
 
 if TYPE_CHECKING:
     from llama_experiments.runs.follower import Follower
@@ -82,6 +82,8 @@ class Mirror:
         self._changed.set()
         if self._thread is not None and self._follower is not None:
             follower, patience, longest = self._follower, self._tracker.patience, LONGEST_WAIT
+            if store_file(self._tracker.resolved_uri(self._output_dir)) is not None:
+                patience = longest  # a file always answers, but to make a new one takes long
             if status != "FINISHED":
                 patience, longest = min(patience, LONGEST_STOP), LONGEST_STOP
             if not wait_for(self._thread, lambda: follower.calls, patience, longest):

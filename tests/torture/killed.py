@@ -19,7 +19,7 @@ MOMENTS = {  # where SIGKILL comes: the function during whose call it does
     "checkpoint": "llama_experiments.training.checkpoint:save_file",
     "renaming": "llama_experiments.files:_sync",
     "evaluation": "llama_experiments.training.evaluation:to_device",
-    "tracker": "llama_experiments.runs.mirror:Mirror.epoch",
+    "tracker": "llama_experiments.runs.follower:Follower._log",
     "start": "llama_experiments.runs.mirror:Mirror.start",
     "finish": "llama_experiments.runs.closing:write_report",
     "closing": "llama_experiments.runs.mirror:Mirror.finish",
