@@ -19,10 +19,17 @@ from llama_experiments.command_line.composition import RUN, SWEEP, Composition, 
 from llama_experiments.command_line.config_files import CONF
 from llama_experiments.command_line.launching import build_experiment, launch, launch_sweep
 from llama_experiments.command_line.overrides import named_by_what_is_swept
-from llama_experiments.command_line.processes import first_process_tells, rank_overrides
+from llama_experiments.command_line.processes import (
+    check_processes,
+    first_process_tells,
+    is_first,
+    rank_overrides,
+    run_in_processes,
+    started,
+)
 from llama_experiments.command_line.replay import replay_overrides
 from llama_experiments.command_line.resuming import resume, unfinished_run
-from llama_experiments.errors import ConfigError, Mistake, UserError, offer, tell
+from llama_experiments.errors import ConfigError, Mistake, UserError, lost_process, offer, tell
 from llama_experiments.paths import not_writable, show
 from llama_experiments.runs.saved import SavedRun, find_run
 from llama_experiments.training.stopping import Stopped
@@ -37,13 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run_arguments(arguments)
     except UserError as error:
-        tell(error)
+        if is_first():  # the others make the same mistake
+            tell(error)
         return MISTAKE
     except Stopped as stopped:
         return stopped.status
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
+    except RuntimeError as error:
+        if started() == 1 or (sentence := lost_process(error)) is None:
+            raise
+        if is_first():
+            tell(UserError(sentence))
+        return 1
     except BrokenPipeError:
         # The reader of our output went away; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,9 +96,12 @@ def run_arguments(arguments: list[str]) -> int:
     command = [*switches, *composition.for_hydra(), *names, *rank_overrides(options.overrides)]
     if options.multirun and not looks:
         return launch_sweep(command, composition, arguments)
-    if not looks and (unfinished := _to_resume(composition)) is not None:
-        resume(unfinished)
-        return 0
+    if not looks:
+        processes = composition.tree.get("training", {}).get("processes") or 1
+        if processes > 1 and started() == 1:
+            return run_in_processes(processes, arguments)
+        if (unfinished := _to_resume(composition)) is not None:
+            return resume(unfinished)
     launch(command)
     return 0
 
@@ -144,7 +161,7 @@ def _check(options: Namespace, composition: Composition) -> None:
         ConfigError: with all mistakes.
     """
     sweeps = options.multirun or any(override.key_or_group == "hydra.mode" for override in composition.overrides)
-    if sweeps and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if sweeps and started() > 1:
         raise UserError(
             "--multirun cannot be used inside a launcher of processes: when one job fails the processes would lose "
             "each other; start one run a launch"
@@ -153,9 +170,10 @@ def _check(options: Namespace, composition: Composition) -> None:
         sentence = "several values are a sweep, which needs -m (a text with commas needs quotes: 'a,b')"
         raise ConfigError([Mistake(o.key_or_group, sentence, composition.origin(o.key_or_group)) for o in several])
     experiment = build_experiment(composition)
+    check_processes(experiment.training.processes)
     if sweeps:
         _check_other_values(options, composition)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_first():
         _check_folder(composition, SWEEP if sweeps else RUN)
     from llama_experiments.hub import stay_offline_when_unreachable
     from llama_experiments.preflight import not_downloaded

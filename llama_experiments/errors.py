@@ -31,6 +31,17 @@ class Mistake:
         return f"{told}       ({self.origin})" if self.origin else told
 
 
+# What the libraries that join processes say when one of them is gone.
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Socket closed")
+
+
+def lost_process(error: BaseException) -> str | None:
+    """The sentence for an error that says that another process of the run is gone; None of any other."""
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in LOST):
+        return "another process of the run has ended without a word: `resume RUN` goes on from the last checkpoint"
+    return None
+
+
 class ConfigError(UserError):
     """All mistakes of a config together."""
 

@@ -87,7 +87,7 @@ class Experiment:
         from llama_experiments.tasks.task_model import TaskModel
         from llama_experiments.techniques.proof import Proof
         from llama_experiments.training.checkpoints import Checkpoints
-        from llama_experiments.training.device import make_accelerator
+        from llama_experiments.training.device import leaving_together, make_accelerator
         from llama_experiments.training.evaluation import evaluate
         from llama_experiments.training.loop import fit
         from llama_experiments.training.memory import PeakMemory
@@ -140,7 +140,7 @@ class Experiment:
             keeps_best=training.save_model == "best",
             resumes=resumes,
         )
-        with Stopping() as stopping, record:
+        with Stopping() as stopping, leaving_together(accelerator), record:
             record.start(
                 facts,
                 environment,

@@ -1,16 +1,26 @@
-"""Several processes of one run: what the first decides, the others follow."""
+"""Several processes of one run: started from the plain command, and of one mind about what the first decides."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from types import FrameType
 
 from llama_experiments.command_line.replay import RUN_DIR
+from llama_experiments.errors import UserError, tell
+from llama_experiments.training.stopping import SIGNALS
+
+GRACE = 20.0  # seconds that the others have to end in when one process has died
 
 
 def started() -> int:
-    """How many processes a launcher has started of this run."""
+    """How many processes a launcher, or we, have started of this run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -49,3 +59,118 @@ def first_process_tells(decide: Callable[[], str]) -> str:
     if is_first():
         store.set(key, decide())
     return str(store.get(key).decode())
+
+
+def check_processes(wanted: int | None) -> None:
+    """Compare the processes that the config asks for with those that a launcher has started.
+
+    Raises:
+        UserError: they are not as many.
+    """
+    if wanted is not None and started() > 1 and wanted != started():
+        raise UserError(
+            f"training.processes: is {wanted}, and the launcher has started {started()}; leave the setting out, or "
+            "start the plain command, which starts them itself"
+        )
+    asked = _asked_of_accelerate()
+    if asked > 1 and started() == 1:
+        raise UserError(
+            f"accelerate launch was asked for {asked} processes and has started one, as it does on CPUs; use "
+            f"python -m llama_experiments training.processes={asked} instead"
+        )
+
+
+def _asked_of_accelerate() -> int:
+    """The --num_processes of the `accelerate launch` that is our parent: it starts one on CPUs, and says nothing."""
+    try:
+        with open(f"/proc/{os.getppid()}/cmdline", "rb") as file:
+            words = file.read().decode(errors="replace").split("\0")
+    except OSError:  # another system, or the parent is gone
+        return 1
+    if "launch" not in words or not any("accelerate" in word for word in words):
+        return 1
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, _, value = word.partition("=")
+        if name in ("--num_processes", "--num-processes"):
+            told = value or after
+            return int(told) if told.isdecimal() else 1
+    return 1
+
+
+def run_in_processes(processes: int, arguments: Sequence[str]) -> int:
+    """Run the command line in so many processes of this machine; returns the exit status.
+
+    The first one's terminal is ours. Signals go to all; when one process dies the others are ended.
+    """
+    from torch.distributed import TCPStore
+
+    # Ours, so that no other program can take its port in between; the processes find it where torchrun's would be.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    shared = {
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+    }
+    command = [sys.executable, "-m", "llama_experiments", *arguments]
+    running = [
+        subprocess.Popen(
+            command,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            # A group of its own: a Ctrl-C on the terminal reaches it through us, once.
+            start_new_session=True,
+        )
+        for rank in range(processes)
+    ]
+    with _passing_signals_to(running):
+        return _wait_for_all(running)
+
+
+def _wait_for_all(running: list[subprocess.Popen[bytes]]) -> int:
+    """Wait for all; the first that fails gives the others a while."""
+    deadline = None
+    while (statuses := [process.poll() for process in running]) and None in statuses:
+        # Of those that were asked to stop none is hurried: the first may be writing a checkpoint.
+        failed = [status for status in statuses if status not in (None, 0) and not _is_stopped(status)]
+        if failed and deadline is None:
+            deadline = time.monotonic() + GRACE
+        if deadline is not None and time.monotonic() > deadline:
+            for process in running:
+                _signal(process, signal.SIGKILL)
+        time.sleep(0.05)
+    ended = [process.returncode for process in running]
+    died = next((rank for rank, status in enumerate(ended) if status < 0 and status != -signal.SIGKILL), None)
+    died = next((rank for rank, status in enumerate(ended) if status < 0), None) if died is None else died
+    if died is not None and deadline is not None:
+        name = signal.Signals(-ended[died]).name
+        tell(UserError(f"process {died + 1} of {len(running)} was ended by {name}, and the run with it"))
+    first = next((status for status in ended if status > 0), None)
+    return first if first is not None else int(any(ended))
+
+
+def _is_stopped(status: int | None) -> bool:
+    return status in {128 + number for number in SIGNALS}
+
+
+@contextmanager
+def _passing_signals_to(running: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for process in running:
+            _signal(process, number)
+
+    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for process in running:
+            _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    if process.poll() is None:
+        process.send_signal(number)

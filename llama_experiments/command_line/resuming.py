@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_experiments.command_line.composition import Composition, compose_command
 from llama_experiments.command_line.launching import build_experiment
+from llama_experiments.command_line.processes import check_processes, is_first, run_in_processes, started
 from llama_experiments.command_line.replay import refuse_unsafe_replay
 from llama_experiments.errors import UserError, offer
 from llama_experiments.paths import show
@@ -30,8 +31,8 @@ MAY_CHANGE = (
 )
 
 
-def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> float:
-    """Go on with a run in its folder; returns its last evaluation loss.
+def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> int:
+    """Go on with a run in its folder, in as many processes as it is to have; returns the exit status.
 
     Raises:
         UserError: it has finished, goes on already, or an override would make it another run.
@@ -39,7 +40,7 @@ def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> float:
     state = saved.state()
     if state.state == "finished":
         raise UserError(f"{show(saved.folder.path)} has finished: there is nothing to resume")
-    if is_held(saved.folder.path):
+    if is_first() and is_held(saved.folder.path):
         raise UserError(f"{show(saved.folder.path)} is running in another process; wait for it, or stop it first")
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
@@ -53,11 +54,13 @@ def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> float:
     composition = compose_command(list(overrides), [], saved.folder.hydra.absolute())
     composition = Composition.of_job(composition.tree, list(overrides), saved.choices())
     experiment = build_experiment(composition)
+    check_processes(experiment.training.processes)
+    if (experiment.training.processes or 1) > 1 and started() == 1:
+        return run_in_processes(experiment.training.processes, ["resume", str(saved.folder.path), *overrides])
     os.environ.setdefault("OMP_NUM_THREADS", str(_threads(saved)))  # read when torch is imported
-    result: float = experiment.run(
-        saved.folder.path, composition.tree, saved.overrides(), saved.choices(), _tags(saved), resumes=True
-    )
-    return result
+    folder, names = saved.folder.path, saved.choices()
+    experiment.run(folder, composition.tree, saved.overrides(), names, _tags(saved), resumes=True)
+    return 0
 
 
 def unfinished_run(tree: dict[str, Any], output_dir: Path) -> SavedRun | None:

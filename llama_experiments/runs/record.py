@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_experiments.data.examples import Examples
 from llama_experiments.data.hygiene import Hygiene
-from llama_experiments.errors import UserError
+from llama_experiments.errors import UserError, lost_process
 from llama_experiments.files import replaced_folder, write_text
 from llama_experiments.models.base import quiet_transformers
 from llama_experiments.paths import show
@@ -240,13 +240,13 @@ class Record:
 
     def _ended_by(self, error: BaseException) -> None:
         assert self._held is not None
-        stopped, ours = isinstance(error, KeyboardInterrupt), isinstance(error, UserError)
+        stopped, ours, lost = isinstance(error, KeyboardInterrupt), isinstance(error, UserError), lost_process(error)
         where = f" after step {self._step:,} of {self._steps:,}" if self._steps else ""
         if stopped:
             why = f"{str(error) or 'interrupted'}{where}"
         else:
-            why = str(error) if ours else f"{type(error).__name__}: {error}"
-        if not stopped and not ours:
+            why = lost or (str(error) if ours else f"{type(error).__name__}: {error}")
+        if not stopped and not ours and not lost:
             write_text(self.folder.traceback, "".join(traceback.format_exception(error)))
         self._held.tell("stopped" if stopped else "failed", why)
         if stopped:

@@ -81,7 +81,7 @@ def launch_jobs(
     progress = Progress(jobs)
     returns: dict[str, JobReturn] = {job.entry.job: _return(job) for job in jobs if job.done}
     with _mirror(jobs, sweep) as mirror:
-        if settings.get("isolate") or settings.get("parallel", 1) > 1:
+        if settings.get("isolate") or settings.get("parallel", 1) > 1 or any(map(_in_several, jobs)):
             ended = _in_processes(jobs, sweep, ledger, progress, mirror, settings["parallel"])
         else:
             ended = _in_this_process(jobs, sweep, ledger, progress, mirror, context, task_function)
@@ -219,6 +219,10 @@ def _in_processes(
             worker.stop()
             _ended(job, ledger, progress, "stopped", reason="interrupted")
         raise
+
+
+def _in_several(job: Planned) -> bool:
+    return (job.tree.get("training", {}).get("processes") or 1) > 1
 
 
 def _make_room(job: Planned, sweep: Path, ledger: Ledger) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
@@ -10,6 +12,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from llama_experiments.errors import UserError
 from llama_experiments.training.settings import Training
+from llama_experiments.training.stopping import Stopped
 
 
 def make_accelerator(training: Training) -> Accelerator:
@@ -33,9 +36,21 @@ def make_accelerator(training: Training) -> Accelerator:
     if started != accelerator.num_processes:
         raise UserError(
             f"{started} processes were started, but Accelerate sees {accelerator.num_processes}: each would train "
-            "on its own; start them with torchrun or 'accelerate launch --multi_gpu'"
+            "on its own; use training.processes, torchrun or 'accelerate launch --multi_gpu'"
         )
     return accelerator
+
+
+@contextlib.contextmanager
+def leaving_together(accelerator: Accelerator) -> Iterator[None]:
+    """Processes that end in order leave this together: a launcher would end the first, which still writes."""
+    try:
+        yield
+    except Stopped as stopped:
+        if stopped.in_order:
+            accelerator.wait_for_everyone()
+        raise
+    accelerator.wait_for_everyone()
 
 
 def arithmetic(accelerator: Accelerator) -> str:

@@ -19,6 +19,7 @@ class Training:
     epochs: int = 3
     batch_size: int = 8  # examples in one optimizer step, over all devices: what the mathematics sees
     micro_batch_size: int | None = None  # examples in one pass on one device; null: a device's share of the batch
+    processes: int | None = None  # of one machine, each on a device of its own; null: what a launcher has started
     evaluation_batch_size: int = 32  # examples in one pass of the evaluation; changes no number
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"  # 8bit: its state in a quarter of the memory, on a GPU
     weight_decay: float = 0.01  # not on norms and biases
@@ -48,6 +49,7 @@ class Training:
                 (self.micro_batch_size or 1) >= 1 and self.micro_batch_size != 0,
                 "must be null or at least 1",
             ),
+            ("processes", self.processes is None or self.processes >= 1, "must be null or at least 1"),
             ("evaluation_batch_size", self.evaluation_batch_size >= 1, "must be at least 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "must be 0 or a positive number"),
             ("warmup_ratio", 0 <= self.warmup_ratio <= 1, "must be between 0 and 1"),

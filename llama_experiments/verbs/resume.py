@@ -22,5 +22,4 @@ def run(arguments: list[str]) -> int:
     if len(named) != 1:
         raise UserError("resume takes one run, and after it overrides written setting=value")
     uri = next((word.partition("=")[2] for word in overrides if word.startswith("tracker.uri=")), None)
-    resume(find_run(named[0], uri), overrides)
-    return 0
+    return resume(find_run(named[0], uri), overrides)
