@@ -9,7 +9,9 @@ from llama_experiments.errors import Mistake, offer
 from llama_experiments.paths import not_writable
 
 if TYPE_CHECKING:
+    from llama_experiments.data.sources import Dataset
     from llama_experiments.experiment import Experiment
+    from llama_experiments.tasks.base import Task
 
 
 def problems(experiment: Experiment) -> list[Mistake]:
@@ -26,10 +28,7 @@ def problems(experiment: Experiment) -> list[Mistake]:
     ]
     if model.attention == "flash_attention_2" and training.precision == "fp32":
         found.append(Mistake("model.attention", "flash_attention_2 has no fp32, and training.precision is fp32"))
-    for column in dataset.columns:
-        if column not in task.columns:
-            sentence = f"the task reads {' and '.join(task.columns)}; {offer(column, task.columns, 'columns')}"
-            found.append(Mistake(f"dataset.columns.{column}", sentence))
+    found += unknown_columns(dataset, task)
     positions = model.positions()
     if positions is not None and task.max_length > positions:
         sentence = f"{task.max_length} tokens are more than the model's {positions} positions"
@@ -37,6 +36,16 @@ def problems(experiment: Experiment) -> list[Mistake]:
     if (unusable := not_writable(Path(experiment.output_dir))) is not None:
         found.append(Mistake("output_dir", unusable))
     return found
+
+
+def unknown_columns(dataset: Dataset, task: Task) -> list[Mistake]:
+    """Columns that are mapped and that the task does not read."""
+    reads = " and ".join(task.columns)
+    return [
+        Mistake(f"dataset.columns.{column}", f"the task reads {reads}; {offer(column, task.columns, 'columns')}")
+        for column in dataset.columns
+        if column not in task.columns
+    ]
 
 
 def not_downloaded(experiment: Experiment) -> list[Mistake]:

@@ -44,13 +44,16 @@ class Rows:
         return content_hash(self.table)
 
 
-def load_rows(dataset: Dataset, task: Task) -> dict[str, Rows]:
-    """The rows of every part that there is, checked: training, validation, perhaps test.
+def load_rows(dataset: Dataset, task: Task, wanted: Sequence[str] | None = None) -> dict[str, Rows]:
+    """The rows of every part that there is, checked: training, validation, perhaps test; or only of those `wanted`.
 
     Raises:
         UserError: a column is missing, nothing usable is left, or nothing can be held out.
     """
-    read = [part for part in dataset.parts if not (part == "validation" and dataset.holds_out)]
+    wanted = dataset.parts if wanted is None else wanted
+    read = [part for part in wanted if not (part == "validation" and dataset.holds_out)]
+    if "validation" in wanted and dataset.holds_out and "train" not in wanted:
+        read.insert(0, "train")
     tables = {part: _task_columns(dataset, part, task) for part in read}  # what is missing is told before the rest
     parts: dict[str, Rows] = {}
     for part, table in tables.items():
@@ -58,7 +61,7 @@ def load_rows(dataset: Dataset, task: Task) -> dict[str, Rows]:
             parts |= _split(dataset, _usable(dataset, part, table, task, np.arange(len(table))), task)
         else:
             parts[part] = _usable(dataset, part, table, task, _subset(dataset, part, np.arange(len(table))))
-    return {part: parts[part] for part in dataset.parts}
+    return {part: parts[part] for part in wanted}
 
 
 def _task_columns(dataset: Dataset, part: str, task: Task) -> Table:
@@ -200,6 +203,28 @@ def class_indices(rows: Rows, names: Sequence[str]) -> list[int]:
         )
     found: list[int] = np.array([number[label] for label in occurring])[index].tolist()
     return found
+
+
+def named_classes(rows: Rows, given: Sequence[str] | None, names: Sequence[str]) -> Rows:
+    """`rows` whose integer labels count by names of their own (`given`, or the source's) with the names instead.
+
+    Raises:
+        UserError: a class that is none of `names`, a model's.
+    """
+    import datasets
+
+    feature = rows.table.features["label"]
+    theirs = list(given or getattr(feature, "names", None) or names)
+    if theirs == list(names):
+        return rows
+    if outside := [name for name in theirs if name not in names]:
+        raise UserError(
+            f"dataset.labels: the class '{outside[0]}' is none of the model's, {', '.join(names)}; name them as it "
+            "does, in the order in which the integers of the data count"
+        )
+    labels = [theirs[index] for index in class_indices(rows, theirs)]
+    table = rows.table.remove_columns("label").add_column("label", labels, feature=datasets.Value("string"))
+    return dataclasses.replace(rows, table=table)
 
 
 def _label_values(rows: Rows) -> tuple[list[str], np.ndarray]:

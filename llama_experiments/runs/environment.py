@@ -46,7 +46,7 @@ def describe_environment(
     """The contents of `environment.json`; `hashes` are of the starting weights, by tensor."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": describe_versions(),
         "git": git_state(Path(__file__).parent),
         "device": describe_device(accelerator),
         "data": {
@@ -68,6 +68,11 @@ def describe_environment(
             "attention": loaded.model.config._attn_implementation,
         },
     }
+
+
+def describe_versions() -> dict[str, str | None]:
+    """Python's, and of the packages that numbers depend on; None where one is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def describe_device(accelerator: Accelerator) -> dict[str, Any]:

@@ -86,6 +86,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def evaluations(self) -> Path:
+        """A folder for each later evaluation: by `evaluate`, on these rows or on others."""
+        return self.path / "evaluations"
+
+    @property
     def movement(self) -> Path:
         """Every tensor's hash before and after training."""
         return self.path / "movement.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,14 +37,14 @@ class SavedRun:
     def name(self) -> str:
         return self.folder.name
 
-    def composition(self) -> Composition:
-        """Its config, composed again and free of interpolations.
+    def composition(self, overrides: Sequence[str] = ()) -> Composition:
+        """Its config, composed again and free of interpolations, perhaps with other values.
 
         Raises:
             UserError: it is not YAML, or could run or read more than settings.
         """
         refuse_unsafe_replay(self.folder.hydra)
-        return compose_command([], [], self.folder.hydra.absolute())
+        return compose_command(overrides, [], self.folder.hydra.absolute())
 
     def config(self) -> dict[str, Any]:
         """The composed config as a plain tree."""
@@ -90,6 +91,25 @@ class SavedRun:
     def told(self) -> dict[str, Any]:
         """What the run is: its tags and its header; empty of one that ended before it had them."""
         return self._json(self.folder.run, "") if self.folder.run.exists() else {}
+
+    def refuse_newer(self) -> None:
+        """Refuse a run of a version that may mean other things by the same words.
+
+        Raises:
+            UserError: it is of a newer version than this.
+        """
+        from importlib import metadata
+
+        from packaging.version import InvalidVersion, Version
+
+        name = "llama-experiments"
+        theirs, ours = self.environment().get("versions", {}).get(name), metadata.version(name)
+        try:
+            newer = theirs is not None and Version(str(theirs)) > Version(ours)
+        except InvalidVersion:
+            newer = True
+        if newer:
+            raise UserError(f"the run is of {name} {theirs}, and this is {ours}; install {theirs} for it")
 
     def epochs(self) -> list[dict[str, Any]]:
         """Its journal of epochs; words for infinite numbers are turned back into numbers."""

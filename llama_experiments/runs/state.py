@@ -26,6 +26,12 @@ class State:
     seconds: float = 0.0  # from its start to this state
     started: int = 0  # milliseconds since 1970
 
+    @property
+    def told(self) -> str:
+        """In a sentence, after "it"."""
+        words = {"running": "is running", "finished": "ended well", "failed": "failed", "stopped": "was stopped"}
+        return words.get(self.state, "was killed")
+
 
 class Held:
     """A run's folder, held by this process: no other may write into it. The system lets go when the process ends."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from llama_experiments.data.examples import Batch, Examples
     from llama_experiments.data.rows import Rows
+    from llama_experiments.tasks.asking import Asked
 
 T = TypeVar("T", bound="Task")
 
@@ -75,6 +76,7 @@ class Task:
     metric: ClassVar[str] = "loss"  # the one by which runs are compared: of `row_metric`
     higher_is_better: ClassVar[bool] = False  # of that metric
     shared_column: ClassVar[str | None] = None  # rows with the same value in it depend on each other
+    writes_on: ClassVar[bool] = False  # whether what is predicted is a text that the model writes
 
     max_length: int = 256  # tokens; longer rows are cut or windowed
 
@@ -211,6 +213,34 @@ class Task:
             "loss": predictions["loss"].astype("float64"),
             "count": predictions["count"],
         }
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The columns of a row of which something is to be predicted; the first is read from plain text.
+
+        Raises:
+            UserError: there is nothing that could be.
+        """
+        raise UserError(f"predict: {self.name} has nothing to predict")
+
+    @property
+    def predicts(self) -> tuple[str, ...]:
+        """The columns of what is predicted, what matters most first."""
+        return ("prediction",)
+
+    def why_not_asked(self, value: Any, column: str) -> str | None:
+        """Why a value of a column of `asked` cannot be, or None."""
+        if (reason := why_no_text(value)) is not None:
+            return reason.replace("text", column) if reason == "an empty text" else reason
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "half a character"  # which JSON can spell
+        return None
+
+    def predicted(self, columns: dict[str, list[Any]], asked: Asked, first_row: int) -> dict[str, list[Any]]:
+        """`predicts` of rows with the columns `asked`; None in the place of what could not be said of a row."""
+        raise NotImplementedError
 
 
 def recast(task: Task, kind: type[T], **known: Any) -> T:

@@ -48,6 +48,20 @@ class _Span:
 
 def why_no_chat(messages: Any) -> str | None:
     """Why messages cannot be learned from, or None."""
+    if (reason := _why_no_messages(messages)) is not None:
+        return reason
+    said = any(message["role"] == "assistant" and message["content"].strip() for message in messages)
+    return None if said else "nothing that an assistant says"
+
+
+def why_no_conversation(messages: Any) -> str | None:
+    """Why an assistant cannot answer messages, or None."""
+    if (reason := _why_no_messages(messages)) is not None:
+        return reason
+    return None if messages[-1]["role"] != "assistant" else "nothing to answer after the assistant's last word"
+
+
+def _why_no_messages(messages: Any) -> str | None:
     good = isinstance(messages, list | tuple) and all(
         isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
         for message in messages
@@ -56,8 +70,7 @@ def why_no_chat(messages: Any) -> str | None:
         return "messages that are no list of {role, content}"
     if any(message["role"] not in ROLES for message in messages):
         return f"a role that is none of {', '.join(ROLES)}"
-    said = any(message["role"] == "assistant" and message["content"].strip() for message in messages)
-    return None if said else "nothing that an assistant says"
+    return None
 
 
 def chat_template(setting: Literal["auto", "tokenizer", "plain"], tokenizer: PreTrainedTokenizerFast) -> str | None:
@@ -109,10 +122,25 @@ def chat_document(
 
 def chat_prompt(text: str, template: str | None, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """The tokens after which the assistant answers a user's text."""
-    document = chat_document(
-        [{"role": "user", "content": text}, {"role": "assistant", "content": "."}], template, tokenizer
-    )
-    return without_end(document.ids[: document.first], tokenizer)
+    return conversation_prompt([{"role": "user", "content": text}], template, tokenizer)
+
+
+def conversation_prompt(
+    messages: list[dict[str, str]], template: str | None, tokenizer: PreTrainedTokenizerFast
+) -> list[int]:
+    """The tokens after which the assistant goes on with a conversation.
+
+    Raises:
+        UserError: the template does not take it.
+    """
+    try:
+        document = chat_document([*messages, {"role": "assistant", "content": "."}], template, tokenizer)
+    except Refused as error:
+        raise UserError(f"task.chat_template: it does not take the messages: {error}") from error
+    learned = document.scored or [0]
+    last = len(learned) - learned[::-1].index(1)  # of what the assistant says last
+    first = next((at + 1 for at in range(last - 1, -1, -1) if not learned[at]), 0)
+    return without_end(document.ids[:first], tokenizer)
 
 
 def _rendered(

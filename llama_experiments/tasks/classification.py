@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from llama_experiments.data.examples import Batch, Examples
+    from llama_experiments.tasks.asking import Asked
     from llama_experiments.tasks.guesses import MajorityClass
     from llama_experiments.tasks.prompted_classification import PromptedClassification
 
@@ -193,6 +194,19 @@ class SequenceClassification(Task):
     def row_metric(self, table: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         right = np.asarray(table["label"]) == np.asarray(table["prediction"])
         return right.astype(float), np.ones(len(right))
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return ("text",)
+
+    @property
+    def predicts(self) -> tuple[str, ...]:
+        return ("prediction", "probability", *(f"probability_{name}" for name in self.names))
+
+    def predicted(self, columns: dict[str, list[Any]], asked: Asked, first_row: int) -> dict[str, list[Any]]:
+        from llama_experiments.tasks.asking import by_passes
+
+        return by_passes(self, columns | {"label": [0] * len(columns["text"])}, asked, self.predicts)
 
 
 def _check_words(words: Mapping[str, str], names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_experiments.data.answers import located, read_answers, why_unreadable
-from llama_experiments.errors import check_settings
+from llama_experiments.errors import UserError, check_settings
 from llama_experiments.tasks.base import Prompting, Sample, Written, recast
 from llama_experiments.tasks.completion import completion_document
 from llama_experiments.tasks.language_modelling import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from llama_experiments.data.examples import Examples
     from llama_experiments.data.rows import Rows
+    from llama_experiments.tasks.asking import Asked
     from llama_experiments.tasks.guesses import UnigramAnswers
     from llama_experiments.tasks.prompted_question_answering import PromptedQuestionAnswering
 
@@ -160,6 +161,27 @@ class GenerativeQuestionAnswering(LanguageModelling):
 
         scored = [score is not None for score in table["f1"]]
         return np.array([score or 0.0 for score in table["f1"]]), np.array(scored, dtype=float)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return ("question", "context")
+
+    def predicted(self, columns: dict[str, list[Any]], asked: Asked, first_row: int) -> dict[str, list[Any]]:
+        from llama_experiments.tasks.asking import examples_of, no_answers
+
+        rows = len(columns["question"])
+        examples = examples_of(self, columns | {"answers": no_answers(rows, may_be_silent=True)}, asked.tokenizer)
+        found: list[Any] = [None] * rows
+        if examples is not None:
+            everything = dataclasses.replace(self, generated_examples=None)
+            with asked.arithmetic():
+                written = everything.write(asked.model, asked.tokenizer, examples).predictions
+            if not written:
+                raise UserError(f"predict: {self.name} by a baseline writes no answers")
+            for row, answer in zip(examples.fixed["row"], written["prediction"], strict=True):
+                if answer is not None:  # a row's first window
+                    found[int(row)] = "" if answer == self.no_answer else answer
+        return {"prediction": found}
 
 
 def _why_unusable(question: Any, context: Any, value: Any) -> str | None:

@@ -51,6 +51,7 @@ class LanguageModelling(Task):
     item: ClassVar[str] = "token"
     head: ClassVar[tuple[str, ...]] = ("lm_head.",)
     head_may_be_fresh: ClassVar[bool] = False
+    writes_on: ClassVar[bool] = True
 
     sample_prompts: list[str] | None = None  # continued after each evaluation; null: beginnings of its rows
     sample_tokens: int = 48  # of a continuation at most; 0: none are written

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from llama_experiments.data.examples import Batch, Examples
     from llama_experiments.data.rows import Rows
+    from llama_experiments.tasks.asking import Asked
     from llama_experiments.tasks.guesses import AnySpan
     from llama_experiments.tasks.prompted_question_answering import PromptedQuestionAnswering
 
@@ -229,6 +230,20 @@ class QuestionAnswering(Task):
 
         scores = np.asarray(table["f1"], dtype=float)
         return scores, np.ones(len(scores))
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return ("question", "context")
+
+    @property
+    def predicts(self) -> tuple[str, ...]:
+        return ("prediction", "char_start", "char_end", "null_margin")
+
+    def predicted(self, columns: dict[str, list[Any]], asked: Asked, first_row: int) -> dict[str, list[Any]]:
+        from llama_experiments.tasks.asking import by_passes, no_answers
+
+        answers = no_answers(len(columns["question"]), asked.may_be_silent)
+        return by_passes(self, columns | {"answers": answers}, asked, self.predicts)
 
 
 def best_threshold(table: dict[str, Any]) -> tuple[float, float]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from llama_experiments.errors import UserError
 from llama_experiments.tasks.base import Prompting, recast, tokenize
-from llama_experiments.tasks.chat import Refused, chat_document, chat_prompt, chat_template, why_no_chat
+from llama_experiments.tasks.chat import (
+    Refused,
+    chat_document,
+    chat_prompt,
+    chat_template,
+    conversation_prompt,
+    why_no_chat,
+    why_no_conversation,
+)
 from llama_experiments.tasks.completion import completion_document, without_end
 from llama_experiments.tasks.language_modelling import Document, LanguageModelling
 from llama_experiments.tasks.prompts import uncalibrated
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from llama_experiments.data.examples import Examples
+    from llama_experiments.tasks.asking import Asked
     from llama_experiments.tasks.guesses import UnigramText
     from llama_experiments.tasks.prompted_text_generation import PromptedTextGeneration
 
@@ -93,6 +102,32 @@ class TextGeneration(LanguageModelling):
         if self.format == "messages":
             return chat_prompt(text, chat_template(self.chat_template, tokenizer), tokenizer)
         return without_end(super().prompt(text, tokenizer), tokenizer)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return COLUMNS[self.format][:1]
+
+    def why_not_asked(self, value: Any, column: str) -> str | None:
+        if self.format != "messages" or isinstance(value, str):
+            return super().why_not_asked(value, column)
+        return why_no_conversation(value)
+
+    def predicted(self, columns: dict[str, list[Any]], asked: Asked, first_row: int) -> dict[str, list[Any]]:
+        from llama_experiments.tasks.generation import positions_left
+        from llama_experiments.tasks.writing import write_after
+
+        if self.sample_tokens == 0:
+            raise UserError("task.sample_tokens: it is 0, so nothing would be written; give task.sample_tokens=48")
+        model, tokenizer = asked.model, asked.tokenizer
+        prompts = [
+            self.prompt(value, tokenizer)
+            if isinstance(value, str)
+            else conversation_prompt(value, chat_template(self.chat_template, tokenizer), tokenizer)
+            for value in columns[self.asked[0]]
+        ]
+        prompts = [positions_left(model, ids, self.sample_tokens) for ids in prompts]
+        leads = [self.lead(len(ids) + self.sample_tokens) for ids in prompts]
+        return {"prediction": write_after(self, prompts, leads, asked, first_row)}
 
     def _chats(
         self, chats: list[list[dict[str, str]]], tokenizer: PreTrainedTokenizerFast

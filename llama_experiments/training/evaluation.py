@@ -55,6 +55,20 @@ def evaluate(
     model = accelerator.unwrap_model(model)
     was_training = model.training
     model.eval()
+    predictions = predict(model, examples, batch_size, accelerator, packed=packed)
+    with torch.inference_mode():
+        written = _written(model, task, examples, accelerator, tokenizer)
+    model.train(was_training)
+    predictions |= written.predictions
+    items = int(examples.counts.sum())
+    loss = float(predictions["loss"].sum(dtype=np.float64) / items)
+    return Evaluation(loss, items, task.score(predictions, examples), predictions, written.samples)
+
+
+def predict(
+    model: torch.nn.Module, examples: Examples, batch_size: int, accelerator: Accelerator, *, packed: bool = False
+) -> dict[str, np.ndarray]:
+    """What the passes of a model in evaluation mode say of each example, each [examples, ...] in their order."""
     parts: list[dict[str, np.ndarray]] = []
     batches = evaluation_batches(examples.lengths, batch_size)
     with torch.inference_mode():
@@ -71,13 +85,8 @@ def evaluate(
                     f"training.evaluation_batch_size={max(1, batch_size // 2)}, which changes no number"
                 ) from error
             parts.append({"index": indices, **{name: _numpy(value) for name, value in output.predictions.items()}})
-        written = _written(model, task, examples, accelerator, tokenizer)
-    model.train(was_training)
     predictions = _in_order(_gathered(parts, accelerator))
-    predictions |= {"row": examples.fixed["row"], "count": examples.counts, **written.predictions}
-    items = int(examples.counts.sum())
-    loss = float(predictions["loss"].sum(dtype=np.float64) / items)
-    return Evaluation(loss, items, task.score(predictions, examples), predictions, written.samples)
+    return predictions | {"row": examples.fixed["row"], "count": examples.counts}
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
