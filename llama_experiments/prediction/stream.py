@@ -82,7 +82,7 @@ class Stream:
             file.flush()
 
     def _show(self, task: Task, asked: Asked, file: TextIO) -> None:
-        """One text after another, each as it is written, after its prompt."""
+        """One text after another, each as it is written."""
 
         def say(text: str) -> None:
             file.write(text)

@@ -147,6 +147,11 @@ class SavedRun:
         return told
 
 
+def is_run(word: str) -> bool:
+    """Whether a word of a command line names a run; a sweep's jobs have '=' in their folders' names."""
+    return ("=" not in word and not word.startswith("~")) or Path(word).expanduser().exists()
+
+
 def find_run(text: str, uri: str | None = None) -> SavedRun:
     """The run that a person means: its folder, its `.hydra` folder, or its MLflow id.
 

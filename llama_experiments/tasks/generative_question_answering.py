@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_experiments.data.answers import located, read_answers, why_unreadable
-from llama_experiments.errors import UserError, check_settings
+from llama_experiments.errors import check_settings
 from llama_experiments.tasks.base import Prompting, Sample, Written, recast
 from llama_experiments.tasks.completion import completion_document
 from llama_experiments.tasks.language_modelling import (
@@ -176,8 +176,6 @@ class GenerativeQuestionAnswering(LanguageModelling):
             everything = dataclasses.replace(self, generated_examples=None)
             with asked.arithmetic():
                 written = everything.write(asked.model, asked.tokenizer, examples).predictions
-            if not written:
-                raise UserError(f"predict: {self.name} by a baseline writes no answers")
             for row, answer in zip(examples.fixed["row"], written["prediction"], strict=True):
                 if answer is not None:  # a row's first window
                     found[int(row)] = "" if answer == self.no_answer else answer

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from llama_experiments.errors import UserError
 from llama_experiments.tasks.base import Written
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.generative_question_answering import GenerativeQuestionAnswering
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from llama_experiments.data.examples import Batch, Examples
+    from llama_experiments.tasks.asking import Asked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,9 @@ class _Unigram(LanguageModelling):
 
     def write(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: Examples) -> Written:
         return Written()
+
+    def predicted(self, columns: dict[str, list[Any]], asked: Asked, first_row: int) -> dict[str, list[Any]]:
+        raise UserError(f"predict: a baseline of {self.name} only tells how likely a text is, and writes none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -31,11 +31,13 @@ OF_THE_MODEL = ("model.attention", "model.dtype", "model.checkpoint", "model.rev
 
 def run(arguments: list[str]) -> int:
     """Evaluate, write, and say what came of it."""
-    words = [word for word in arguments if "=" not in word]
+    from llama_experiments.runs.saved import is_run
+
+    words = [word for word in arguments if is_run(word)]
     if len(words) != 1:
         raise UserError("evaluate takes one run, and after it overrides written setting=value")
     settings = dict(word.split("=", 1) for word in arguments if word.startswith(("part=", "name=", "tracker.uri=")))
-    overrides = [word for word in arguments if "=" in word and word.partition("=")[0] not in settings]
+    overrides = [word for word in arguments if word not in words and word.partition("=")[0] not in settings]
     part = settings.get("part", "validation")
     if part not in PARTS:
         raise UserError(f"part: there is no part '{part}'; {offer(part, PARTS, 'parts')}")

@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
         print(f"{stream.rows:,} rows are in  {show(Path(options.output))}")
     for why, lines in stream.left_out.items():
         shown = ", ".join(map(str, lines.lines)) + (", ..." if lines.count > len(lines.lines) else "")
-        print(f"no prediction for {lines.count:,} rows with {why}: line {shown}", file=sys.stderr)
+        print(f"no prediction ({why}): {lines.count:,} of the rows, line {shown}", file=sys.stderr)
     return 0
 
 
@@ -63,6 +63,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         UserError: something that predict does not have.
     """
+    from llama_experiments.runs.saved import is_run
+
     parser = argparse.ArgumentParser(prog="predict", add_help=False, allow_abbrev=False)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--input")
@@ -75,12 +77,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
     parser.error = refuse  # type: ignore[method-assign]
     options = parser.parse_intermixed_args(list(arguments))
-    runs = [word for word in options.words if "=" not in word]
+    runs = [word for word in options.words if is_run(word)]
     if len(runs) != 1 or not options.input:
         raise UserError("predict takes one run and --input FILE (or - for the standard input)")
     options.run = runs[0]
     options.tracker = next((w.partition("=")[2] for w in options.words if w.startswith("tracker.uri=")), None)
-    options.overrides = [word for word in options.words if "=" in word and not word.startswith("tracker.uri=")]
+    options.overrides = [w for w in options.words if w not in runs and not w.startswith("tracker.uri=")]
     return options
 
 

@@ -28,9 +28,9 @@ def run(arguments: list[str]) -> int:
     from llama_experiments.files import write_text
     from llama_experiments.runs.folder import RunFolder
     from llama_experiments.runs.reproduction import compare_with
-    from llama_experiments.runs.saved import SavedRun, find_run
+    from llama_experiments.runs.saved import SavedRun, find_run, is_run
 
-    named = [word for word in arguments if "=" not in word and not word.startswith("~")]
+    named = [word for word in arguments if is_run(word)]
     overrides = [word for word in arguments if word not in named]
     if len(named) != 1:
         raise UserError("reproduce takes one run, and after it overrides written setting=value")
