@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import sentences, write_table
-from tests.end_to_end.conftest import run  # noqa: F401  a fixture
 
 Run = Callable[..., int]
 Said = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def saved(run: Run, local_run: list[str], tmp_path: Path) -> Path:  # noqa: F811
+def saved(run: Run, local_run: list[str], tmp_path: Path) -> Path:
     """A run of the tiny model, with a test part."""
     test = write_table(tmp_path / "test.csv", [*sentences(10, start=200)])
     assert run(*local_run, f"dataset.test={test}", "hydra.run.dir=first") == 0
@@ -28,13 +27,13 @@ def told(folder: Path, name: str) -> dict[str, object]:
     return record
 
 
-def test_the_test_part_is_compared_with_its_own_record(run: Run, saved: Path, capsys: Said) -> None:  # noqa: F811
+def test_the_test_part_is_compared_with_its_own_record(run: Run, saved: Path, capsys: Said) -> None:
     assert run("evaluate", "first", "part=test") == 0
     assert "as the run recorded it after epoch 1" in capsys.readouterr().out
     assert told(saved, "test")["loss"] == json.loads((saved / "test.json").read_text())["test_loss"]
 
 
-def test_other_rows_stand_beside_the_runs(run: Run, saved: Path, tmp_path: Path, capsys: Said) -> None:  # noqa: F811
+def test_other_rows_stand_beside_the_runs(run: Run, saved: Path, tmp_path: Path, capsys: Said) -> None:
     rows = [(text, {"positive": 0, "negative": 1}[label]) for text, label in sentences(8, start=300)]
     write_table(tmp_path / "other.csv", rows, header=("review", "label"))
     given = ["dataset.validation=other.csv", "dataset.columns.text=review", "dataset.labels=[positive,negative]"]
@@ -57,14 +56,14 @@ def test_other_rows_stand_beside_the_runs(run: Run, saved: Path, tmp_path: Path,
     ]
 
 
-def test_rows_that_changed_are_not_called_the_runs(run: Run, saved: Path, tmp_path: Path, capsys: Said) -> None:  # noqa: F811
+def test_rows_that_changed_are_not_called_the_runs(run: Run, saved: Path, tmp_path: Path, capsys: Said) -> None:
     file = tmp_path / "validation.csv"
     file.write_text(file.read_text().replace("kettle", "pot"))
     assert run("evaluate", "first") == 0
     assert "other rows than the run recorded" in capsys.readouterr().out
 
 
-def test_a_job_of_a_sweep_and_a_moved_folder(run: Run, saved: Path, tmp_path: Path, capsys: Said) -> None:  # noqa: F811
+def test_a_job_of_a_sweep_and_a_moved_folder(run: Run, saved: Path, tmp_path: Path, capsys: Said) -> None:
     (tmp_path / "sweep").mkdir()
     saved.rename(tmp_path / "sweep" / "0-task=sentiment,seed=1")
     assert run("evaluate", "sweep/0-task=sentiment,seed=1") == 0
@@ -89,7 +88,7 @@ def test_a_job_of_a_sweep_and_a_moved_folder(run: Run, saved: Path, tmp_path: Pa
         (["first", "name=../elsewhere"], "name: must be the name of a folder"),
     ],
 )
-def test_what_is_refused(words: list[str], sentence: str, run: Run, saved: Path, capsys: Said) -> None:  # noqa: F811
+def test_what_is_refused(words: list[str], sentence: str, run: Run, saved: Path, capsys: Said) -> None:
     assert run("evaluate", *words) == 2
     said = capsys.readouterr().err
     assert sentence in said
@@ -97,7 +96,7 @@ def test_what_is_refused(words: list[str], sentence: str, run: Run, saved: Path,
     assert not (saved / "evaluations").exists()
 
 
-def test_a_config_that_could_do_harm(run: Run, saved: Path, capsys: Said) -> None:  # noqa: F811
+def test_a_config_that_could_do_harm(run: Run, saved: Path, capsys: Said) -> None:
     config = saved / ".hydra" / "config.yaml"
     config.write_text(config.read_text() + "\nhydra: {callbacks: {x: {_target_: os.system}}}\n")
     for verb in (["evaluate", "first"], ["predict", "first", "--input", "validation.csv"]):
@@ -105,7 +104,7 @@ def test_a_config_that_could_do_harm(run: Run, saved: Path, capsys: Said) -> Non
         assert "has a 'hydra' node" in capsys.readouterr().err
 
 
-def test_a_run_of_a_newer_version(run: Run, saved: Path, capsys: Said) -> None:  # noqa: F811
+def test_a_run_of_a_newer_version(run: Run, saved: Path, capsys: Said) -> None:
     environment = json.loads((saved / "environment.json").read_text())
     environment["versions"]["llama-experiments"] = "999.0"
     (saved / "environment.json").write_text(json.dumps(environment))

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import ROOT, sentences
-from tests.end_to_end.conftest import run  # noqa: F401  a fixture
 
 Run = Callable[..., int]
 Said = pytest.CaptureFixture[str]
@@ -26,13 +25,13 @@ FEW = ["dataset.train_examples=12", "dataset.validation_examples=6", "training.e
 
 
 @pytest.fixture
-def saved(run: Run, local_run: list[str], tmp_path: Path) -> Path:  # noqa: F811
+def saved(run: Run, local_run: list[str], tmp_path: Path) -> Path:
     """A run of the tiny model; its validation rows are 24."""
     assert run(*local_run, "hydra.run.dir=first") == 0
     return tmp_path / "first"
 
 
-def piped(folder: Path, text: bytes, *arguments: str, **more: object) -> subprocess.CompletedProcess[bytes]:
+def piped(folder: Path, text: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """A command with something on its standard input."""
     return subprocess.run(
         [sys.executable, "-m", "llama_experiments", "predict", "first", "--input", "-", *arguments],
@@ -45,7 +44,7 @@ def piped(folder: Path, text: bytes, *arguments: str, **more: object) -> subproc
     )
 
 
-def test_the_predictions_are_the_runs_own(run: Run, saved: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_predictions_are_the_runs_own(run: Run, saved: Path, tmp_path: Path) -> None:
     rows = [{"text": text, "id": number} for number, (text, _) in enumerate(sentences(24, start=100))]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -81,7 +80,7 @@ def test_the_predictions_are_the_runs_own(run: Run, saved: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("technique", ["full", "few_shot"])
 @pytest.mark.parametrize("task", ["question_answering", "qa_generative"])
-def test_answers_are_the_runs_own(task: str, technique: str, run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_answers_are_the_runs_own(task: str, technique: str, run: Run, tmp_path: Path) -> None:
     assert run(f"task={task}", f"technique={technique}", *FEW, "task.max_length=256", "hydra.run.dir=first") == 0
     own = pq.read_table(tmp_path / "first" / "predictions.parquet").to_pylist()
     file = ROOT / "llama_experiments" / "embedded" / "data" / "passages.validation.json"
@@ -100,7 +99,7 @@ def test_answers_are_the_runs_own(task: str, technique: str, run: Run, tmp_path:
 
 
 @pytest.mark.parametrize("task", ["text_generation", "text_completion", "chat"])
-def test_a_text_is_the_same_in_any_company(task: str, run: Run, tmp_path: Path, capsys: Said) -> None:  # noqa: F811
+def test_a_text_is_the_same_in_any_company(task: str, run: Run, tmp_path: Path, capsys: Said) -> None:
     assert run(f"task={task}", "technique=prompt", *FEW, "hydra.run.dir=first") == 0
     prompts = [f"Once there was {thing}" for thing in ("a mill", "an old ferry in the harbour", "a dog")]
     (tmp_path / "in.txt").write_text("\n".join(prompts) + "\n")
@@ -119,7 +118,8 @@ def test_a_stream_goes_on_as_it_comes(saved: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
         command, stdin=-1, stdout=-1, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         for text in (b"The film was lovely.\n", b"The film was dull.\n", b"\n"):
             process.stdin.write(text)
             process.stdin.flush()
@@ -132,7 +132,8 @@ def test_a_stream_goes_on_as_it_comes(saved: Path, tmp_path: Path) -> None:
 def test_a_closed_pipe_ends_quietly(saved: Path, tmp_path: Path) -> None:
     text = tmp_path / "many.txt"
     text.write_text("The film was lovely.\n" * 20_000)
-    command = f"{sys.executable} -m llama_experiments predict first --input many.txt --format text | head -1; echo ${{PIPESTATUS[0]}}"
+    predict = f"{sys.executable} -m llama_experiments predict first --input many.txt --format text"
+    command = f"{predict} | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", command],
         capture_output=True,
@@ -239,7 +240,7 @@ def test_what_is_wrong_with_the_input(
         (["first", "--input", "validation.csv", "training.learning_rate=1"], "predict has no such setting"),
     ],
 )
-def test_what_is_refused(words: list[str], sentence: str, run: Run, saved: Path, capsys: Said) -> None:  # noqa: F811
+def test_what_is_refused(words: list[str], sentence: str, run: Run, saved: Path, capsys: Said) -> None:
     assert run("predict", *words) == 2
     assert sentence in capsys.readouterr().err
 

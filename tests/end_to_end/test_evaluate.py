@@ -15,7 +15,6 @@ from transformers import LlamaForCausalLM
 from llama_experiments.errors import UserError
 from llama_experiments.runs.saved import find_run
 from llama_experiments.runs.trained import Replayed
-from tests.end_to_end.conftest import run  # noqa: F401  a fixture
 
 Run = Callable[..., int]
 Said = pytest.CaptureFixture[str]
@@ -30,8 +29,13 @@ def evaluation(folder: Path, name: str = "validation") -> dict[str, object]:
     return told
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("technique", TECHNIQUES)
+@pytest.mark.parametrize(
+    ("task", "technique"),
+    [
+        *(("sentiment", technique) for technique in TECHNIQUES),
+        *((task, technique) for task in TASKS[1:] for technique in ("lora", "few_shot")),
+    ],
+)
 def test_the_recorded_numbers_to_the_last_bit(
     task: str,
     technique: str,
@@ -111,7 +115,7 @@ def test_solved_examples_that_cannot_be_drawn_again(
     assert "dataset.train: train.csv has changed since the run" in capsys.readouterr().err
 
 
-def test_a_run_without_weights_says_so(run: Run, tmp_path: Path, capsys: Said) -> None:  # noqa: F811
+def test_a_run_without_weights_says_so(run: Run, tmp_path: Path, capsys: Said) -> None:
     assert run(*SMALL, "training.save_model=none") == 0
     assert run("evaluate", "first") == 2
     said = capsys.readouterr().err
