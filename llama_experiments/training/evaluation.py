@@ -55,7 +55,7 @@ def evaluate(
     model = accelerator.unwrap_model(model)
     was_training = model.training
     model.eval()
-    predictions = predict(model, examples, batch_size, accelerator, packed=packed)
+    predictions = predict(model, examples, batch_size, accelerator, packed=packed, stopping=stopping)
     with torch.inference_mode():
         written = _written(model, task, examples, accelerator, tokenizer)
     model.train(was_training)
@@ -66,9 +66,20 @@ def evaluate(
 
 
 def predict(
-    model: torch.nn.Module, examples: Examples, batch_size: int, accelerator: Accelerator, *, packed: bool = False
+    model: torch.nn.Module,
+    examples: Examples,
+    batch_size: int,
+    accelerator: Accelerator,
+    *,
+    packed: bool = False,
+    stopping: Stopping | None = None,
 ) -> dict[str, np.ndarray]:
-    """What the passes of a model in evaluation mode say of each example, each [examples, ...] in their order."""
+    """What the passes of a model in evaluation mode say of each example, each [examples, ...] in their order.
+
+    Raises:
+        Stopped: `stopping` says so, between two batches.
+        OutOfMemory: a batch does not fit the device.
+    """
     parts: list[dict[str, np.ndarray]] = []
     batches = evaluation_batches(examples.lengths, batch_size)
     with torch.inference_mode():
