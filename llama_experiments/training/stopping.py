@@ -27,10 +27,9 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stopping:
-    """A context in which signals are noted, for `check` to raise; before `waits` is set they are raised at once."""
+    """A context in which a signal is noted, for `check` to raise between two steps; a second is raised at once."""
 
     def __init__(self) -> None:
-        self.waits = False  # whether training has begun: before it there is nothing to finish
         self.shared = False  # of several processes, which must all stop after the same step
         self._requested: signal.Signals | None = None
         self._agreed = False
@@ -53,7 +52,7 @@ class Stopping:
 
     def _come(self, number: int, frame: FrameType | None) -> None:
         again, self._requested = self.requested, signal.Signals(number)
-        if again or not self.waits:
+        if again:
             raise Stopped(self._requested, in_order=False)
         # Not print: the signal may have come in the middle of one.
         os.write(2, f"\n{self._requested.name}: stopping after this step; once more stops at once\n".encode())

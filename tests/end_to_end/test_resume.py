@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llama_experiments.runs.state import Held
 from tests.conftest import sentences, write_table
-from tests.torture.killed import command, left_by
+from tests.torture.killed import At, command, left_by
 
 
 class Runs:
@@ -31,13 +34,15 @@ class Runs:
             "training.checkpoint.every_steps=2",
         ]
 
-    def start(self, name: str, dies: Any = None, *others: str) -> int:
+    def start(self, name: str, *signals: At, others: Sequence[str] = ()) -> int:
         """Into `o/a/name`; returns the wait status."""
-        place = [f"output_dir={self.folder / 'o'}", f"hydra.run.dir={self.run(name)}"]
-        return command(self.folder, [*self._settings, *place, *others], dies)
+        place = [f"output_dir={self.folder / 'o'}"]
+        if not any(other.startswith("hydra.run.dir=") for other in others):
+            place.append(f"hydra.run.dir={self.run(name)}")
+        return command(self.folder, [*self._settings, *place, *others], *signals)
 
-    def resume(self, name: str, dies: Any = None) -> int:
-        return command(self.folder, ["resume", str(self.run(name))], dies)
+    def resume(self, name: str, *signals: At, others: Sequence[str] = ()) -> int:
+        return command(self.folder, ["resume", str(self.run(name)), *others], *signals)
 
     def run(self, name: str) -> Path:
         return self.folder / "o" / "a" / name
@@ -62,34 +67,120 @@ def whole(runs: Runs) -> dict[str, Any]:
     return left_by(runs.run("whole"), runs.uri)
 
 
+def killed(status: int) -> bool:
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
 KILLS = [
-    ("start", 1),
-    ("step", 1),
-    ("step", 8),
-    ("torn", 5),
-    ("checkpoint", 3),
-    ("renaming", 12),
-    ("evaluation", 14),
-    ("epoch", 2),
-    ("model", 2),
-    ("tracker", 2),
-    ("finish", 1),
-    ("closing", 1),
+    At("start", 1),
+    At("step", 8),
+    At("torn", 5),
+    At("checkpoint", 3),
+    At("renaming", 12),
+    At("evaluation", 14),
+    At("epoch", 2),
+    At("model", 2),
+    At("tracker", 2),
+    At("finish", 1),
+    At("closing", 1),
 ]
 
 
-@pytest.mark.parametrize("kill", KILLS, ids=lambda kill: f"{kill[0]}-{kill[1]}")
-def test_a_killed_run_goes_on_to_the_bit(kill: tuple[str, int], runs: Runs, whole: dict[str, Any]) -> None:
-    name = f"killed-{kill[0]}-{kill[1]}"
-    assert os.WTERMSIG(runs.start(name, kill)) == signal.SIGKILL, runs.said()
-    assert runs.resume(name) == 0, runs.said()
-    assert left_by(runs.run(name), runs.uri) == whole
+@pytest.mark.parametrize("at", KILLS, ids=str)
+def test_a_killed_run_goes_on_to_the_bit(at: At, runs: Runs, whole: dict[str, Any]) -> None:
+    assert killed(runs.start(str(at), at)), runs.said()
+    assert runs.resume(str(at)) == 0, runs.said()
+    assert left_by(runs.run(str(at)), runs.uri) == whole
 
 
 def test_a_run_may_be_killed_again_and_again(runs: Runs, whole: dict[str, Any]) -> None:
-    runs.start("often", ("step", 3))
-    for kill in [("step", 4), ("checkpoint", 1), ("evaluation", 6), ("step", 3)]:
-        assert os.WTERMSIG(runs.resume("often", kill)) == signal.SIGKILL, runs.said()
+    runs.start("often", At("step", 3))
+    for at in [At("step", 4), At("checkpoint", 1), At("evaluation", 6), At("step", 3)]:
+        assert killed(runs.resume("often", at)), runs.said()
     assert runs.resume("often") == 0, runs.said()
     assert left_by(runs.run("often"), runs.uri) == whole
     assert len((runs.run("often") / "resumes.jsonl").read_text().splitlines()) == 5
+
+
+STOPS = [
+    At("step", 7, signal.SIGTERM),
+    At("step", 10, signal.SIGINT),  # the last of an epoch
+    At("evaluation", 14, signal.SIGUSR1),
+    At("model", 1, signal.SIGUSR2),
+]
+
+
+@pytest.mark.parametrize("at", STOPS, ids=str)
+def test_a_signal_stops_a_run_after_its_step(at: At, runs: Runs, whole: dict[str, Any]) -> None:
+    status = runs.start(str(at), at, others=["training.checkpoint.every_steps=null"])
+    assert os.waitstatus_to_exitcode(status) == 128 + at.signal, runs.said()
+    run = runs.run(str(at))
+    assert json.loads((run / "state.json").read_text())["state"] == "stopped"
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    steps = (run / "steps.jsonl").read_text().splitlines()
+    assert f"step-{len(steps):08}" in checkpoint.name
+    said = runs.said()
+    assert f"{at.signal.name}: stopping after this step" in said
+    assert f"stopped by {at.signal.name} after step {len(steps)} of 15; to go on: python -m llama" in said
+    assert runs.resume(str(at)) == 0, runs.said()
+    assert left_by(run, runs.uri) == whole
+
+
+def test_a_second_signal_stops_at_once(runs: Runs, whole: dict[str, Any]) -> None:
+    """In the middle of writing a checkpoint: the one before it is whole."""
+    both = At("step", 7, signal.SIGTERM), At("checkpoint", 7, signal.SIGTERM)
+    status = runs.start("twice", *both)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM, runs.said()
+    assert sorted(path.name for path in (runs.run("twice") / "checkpoints").iterdir())[-1] == "step-00000006"
+    assert runs.resume("twice") == 0, runs.said()
+    assert left_by(runs.run("twice"), runs.uri) == whole
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over(file: str, runs: Runs, whole: dict[str, Any]) -> None:
+    name = f"damaged-{file}"
+    runs.start(name, At("step", 9))
+    newest = sorted((runs.run(name) / "checkpoints").iterdir())[-1]
+    content = bytearray((newest / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / file).write_bytes(content)
+    assert runs.resume(name) == 0, runs.said()
+    assert f"the checkpoint {newest.name} is damaged" in runs.said()
+    assert left_by(runs.run(name), runs.uri) == whole
+
+
+def test_what_cannot_be_resumed_is_told(runs: Runs) -> None:
+    def refused(sentence: str, *others: str) -> None:
+        before = len(runs.said())
+        assert os.waitstatus_to_exitcode(runs.resume("refused", others=others)) == 2
+        assert sentence in runs.said()[before:]
+        assert "Traceback" not in runs.said()[before:]
+
+    refused("there is no run")
+    runs.start("refused", At("step", 9))
+    refused("training.learning_rate: a run that is resumed keeps its settings", "training.learning_rate=1")
+    held = Held(runs.run("refused"))
+    refused("is running in another process")
+    held.release()
+    train = runs.folder / "train.csv"
+    content = train.read_text()
+    train.write_text(content.replace("Number 7:", "Number 77:"))
+    refused("cannot be resumed, since its train data: 40 rows of")
+    train.write_text(content)
+    assert runs.resume("refused", others=["training.checkpoint.keep=1"]) == 0
+    refused("has finished: there is nothing to resume")
+
+
+def test_the_same_command_goes_on_where_it_was_stopped(runs: Runs, whole: dict[str, Any]) -> None:
+    """As a scheduler gives it again, without a word about the folder."""
+    requeued = ["training.resume=auto", "hydra.run.dir=${output_dir}/a/requeued-${now:%H-%M-%S}"]
+
+    def folders() -> list[Path]:
+        return sorted((runs.folder / "o" / "a").glob("requeued-*"))
+
+    for expected in ("killed", "finished"):
+        runs.start("unused", *([At("step", 9)] if expected == "killed" else []), others=requeued)
+        assert len(folders()) == 1, runs.said()
+    assert left_by(folders()[0], runs.uri) == whole
+    runs.start("unused", others=requeued)
+    assert len(folders()) == 2  # what has finished is not gone on with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -26,33 +27,48 @@ MOMENTS = {  # where SIGKILL comes: the function during whose call it does
 }
 
 
-def command(folder: Path, arguments: list[str], dies: tuple[str, int] | float | None = None) -> int:
+@dataclasses.dataclass(frozen=True)
+class At:
+    """A signal in the n-th call of a moment's function."""
+
+    moment: str
+    call: int
+    signal: signal.Signals = signal.SIGKILL
+
+    def __str__(self) -> str:
+        return f"{self.moment}-{self.call}-{self.signal.name}"
+
+
+def command(folder: Path, arguments: list[str], *signals: At | float) -> int:
     """Run a command line in a forked process, in `folder`; returns its wait status.
 
     Args:
-        dies: where SIGKILL comes: in the n-th call of a moment's function, or after so many seconds.
+        signals: that come to it; a number is SIGKILL after so many seconds.
     """
     import llama_experiments.experiment  # noqa: F401  # what all the children share
 
     process = os.fork()
     if process == 0:
-        _child(folder, arguments, dies if isinstance(dies, tuple) else None)
-    if isinstance(dies, float):
-        time.sleep(dies)
-        os.kill(process, signal.SIGKILL)
+        _child(folder, arguments, [at for at in signals if isinstance(at, At)])
+    for seconds in signals:
+        if isinstance(seconds, float):
+            time.sleep(seconds)
+            os.kill(process, signal.SIGKILL)
     return os.waitpid(process, 0)[1]
 
 
-def _child(folder: Path, arguments: list[str], dies: tuple[str, int] | None) -> NoReturn:
+def _child(folder: Path, arguments: list[str], signals: list[At]) -> NoReturn:
     status = 99
     try:
         os.chdir(folder)
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        # Not those of whoever tests, which may lead elsewhere.
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
         sys.argv = ["llama_experiments"]
-        if dies is not None:
-            _kill_in(*dies)
+        for at in signals:
+            _send(at)
         from hydra.core.global_hydra import GlobalHydra
 
         from llama_experiments.cli import main
@@ -64,11 +80,11 @@ def _child(folder: Path, arguments: list[str], dies: tuple[str, int] | None) -> 
         os._exit(status)
 
 
-def _kill_in(moment: str, call: int) -> None:
-    """Have the n-th call of the moment's function end the process: in its middle, where it writes."""
+def _send(at: At) -> None:
+    """Have the n-th call of the moment's function signal the process: in its middle, where it writes."""
     import importlib
 
-    module, _, name = MOMENTS[moment].partition(":")
+    module, _, name = MOMENTS[at.moment].partition(":")
     owner: Any = importlib.import_module(module)
     *inside, last = name.split(".")
     for part in inside:
@@ -76,23 +92,22 @@ def _kill_in(moment: str, call: int) -> None:
     original: Callable[..., Any] = getattr(owner, last)
     calls = 0
 
-    def killed(*values: Any, **named: Any) -> Any:
+    def signalled(*values: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls < call:
-            return original(*values, **named)
-        if moment == "torn":
-            file, record = values
-            file.write(json.dumps(record)[:20])
-            file.flush()
-        elif moment == "checkpoint":
-            Path(values[1]).write_bytes(b"\x00" * 100)
-        elif moment in ("model", "tracker"):
-            original(*values, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError("this is not reached")
+        if calls == at.call:
+            if at.moment == "torn":
+                file, record = values
+                file.write(json.dumps(record)[:20])
+                file.flush()
+            elif at.moment == "checkpoint" and at.signal is signal.SIGKILL:
+                Path(values[1]).write_bytes(b"\x00" * 100)
+            elif at.moment in ("model", "tracker"):
+                original(*values, **named)
+            os.kill(os.getpid(), at.signal)
+        return original(*values, **named)
 
-    setattr(owner, last, killed)
+    setattr(owner, last, signalled)
 
 
 def left_by(run: Path, uri: str | None = None) -> dict[str, Any]:
