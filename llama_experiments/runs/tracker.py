@@ -22,6 +22,7 @@ MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "ALEMBIC_LOG_LEVEL": "ERROR",
 }
 SECRETS = ("password", "passwd", "pwd", "token", "secret", "key")  # in the names of a URI's own settings

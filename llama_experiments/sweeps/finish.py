@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from llama_experiments.paths import show
 from llama_experiments.runs.ui import PAGE, losses_link
-from llama_experiments.sweeps.base import Sweep, read_jobs
+from llama_experiments.sweeps.base import Job, Sweep, read_jobs
 from llama_experiments.sweeps.home import Home
 
 MOST_DRAWN = 50  # jobs in a link, which a browser takes up to some length of
@@ -16,20 +19,8 @@ def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
     jobs, missing = read_jobs(folder)
     lines = sweep.report(folder, jobs, missing) if jobs else []
     ids = home.children()
-    best = {}
-    ranked = [job for job in jobs if isinstance(job.result.eval_loss, float)]
-    if ranked:
-        winner = min(ranked, key=lambda job: float(job.result.eval_loss))
-        best = {
-            "best_job": winner.folder.name,
-            "best_run_id": ids.get(str(winner.folder.path.resolve()), ""),
-            "best_eval_loss": f"{float(winner.result.eval_loss):.6g}",
-        }
-    reports = sorted(folder.glob("*.md"))
-    pictures = sorted(folder.glob("*.png"))
-    note = "\n\n".join(report.read_text(encoding="utf-8") for report in reports)
-    kept = [*reports, *pictures, folder / "jobs.jsonl", folder / "sweep.json"]
-    home.close(state, reason, note or reason, kept, best)
+    note, kept = reports(folder)
+    home.close(state, reason, note or reason, kept, best_tags(jobs, ids))
     print("\n".join(["", *lines, f"everything is in  {show(folder)}"]), flush=True)
     known = [ids[where] for job in jobs if (where := str(job.folder.path.resolve())) in ids]
     if known and home.experiment_id is not None:
@@ -37,6 +28,26 @@ def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
         print(f"  {losses_link(PAGE, home.experiment_id, known[:MOST_DRAWN])}", flush=True)
     if home.warning:
         print(home.warning, flush=True)
+
+
+def best_tags(jobs: Sequence[Job], ids: Mapping[str, str]) -> dict[str, str]:
+    """The best job, as the sweep's tags in MLflow; `ids` are of its runs, by their folders."""
+    ranked = [job for job in jobs if isinstance(job.result.eval_loss, float)]
+    if not ranked:
+        return {}
+    winner = min(ranked, key=lambda job: float(job.result.eval_loss))
+    return {
+        "best_job": winner.folder.name,
+        "best_run_id": ids.get(str(winner.folder.path.resolve()), ""),
+        "best_eval_loss": f"{float(winner.result.eval_loss):.6g}",
+    }
+
+
+def reports(folder: Path) -> tuple[str, list[Path]]:
+    """A sweep's reports as one text, and the files that go with its run in MLflow."""
+    written = sorted(folder.glob("*.md"))
+    note = "\n\n".join(report.read_text(encoding="utf-8") for report in written)
+    return note, [*written, *sorted(folder.glob("*.png")), folder / "jobs.jsonl", folder / "sweep.json"]
 
 
 def _how_many(ids: list[str]) -> str:

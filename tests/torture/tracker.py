@@ -75,7 +75,7 @@ class Server:
 
     def trouble(self, over: Event, chance: random.Random) -> None:
         """Ended, killed or frozen for a while, again and again."""
-        while not over.wait(chance.uniform(0.5, 6)):
+        while not over.wait(chance.uniform(0.5, 20)):
             what = chance.choice(["ended", "killed", "frozen"])
             self.counted[what] += 1
             if what == "frozen":
