@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BY_ANOTHER = "LLAMA_EXPERIMENTS_MIRRORED"  # set where another process or thread mirrors this one's runs: a sweep's
 LOOK_EVERY = 5.0  # seconds between two looks into the journal, beside those that it asks for
 LONGEST_WAIT = 60.0  # seconds that a run's end waits for a tracker that does answer
-LONGEST_STOP = 3.0  # of a run that is to stop
+LONGEST_STOP = 5.0  # of a run that is to stop
 
 
 class Mirror:
@@ -84,7 +84,7 @@ class Mirror:
             follower, patience, longest = self._follower, self._tracker.patience, LONGEST_WAIT
             if store_file(self._tracker.resolved_uri(self._output_dir)) is not None:
                 patience = longest  # a file always answers, but to make a new one takes long
-            if status != "FINISHED":
+            if status == "KILLED":
                 patience, longest = min(patience, LONGEST_STOP), LONGEST_STOP
             if not wait_for(self._thread, lambda: follower.calls, patience, longest):
                 self._stopped.set()

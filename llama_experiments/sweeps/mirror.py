@@ -14,7 +14,7 @@ from llama_experiments.errors import UserError
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.mirror import BY_ANOTHER, not_mirrored, wait_for
 from llama_experiments.runs.mirrored import Mirroring, read_mirrored
-from llama_experiments.runs.tracker import Tracker, prepare_environment
+from llama_experiments.runs.tracker import Tracker, prepare_environment, store_file
 
 if TYPE_CHECKING:
     from llama_experiments.runs.follower import Follower
@@ -56,7 +56,9 @@ class SweepMirror:
     ) -> None:
         os.environ.pop(BY_ANOTHER, None)
         self._ends.set()
-        if not wait_for(self._thread, lambda: self.calls, self._tracker.patience, LONGEST_WAIT):
+        # A file always answers, however long MLflow's import may take.
+        patience = self._tracker.patience if store_file(self._uri) is None else LONGEST_WAIT
+        if not wait_for(self._thread, lambda: self.calls, patience, LONGEST_WAIT):
             self._stopped.set()
             self._failure = self._failure or "TimeoutError"
         if self._failure is not None:
