@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llama_experiments.errors import UserError
+from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.state import read_state
 
@@ -78,7 +80,7 @@ def data_sets(folder: RunFolder) -> list[DatasetInput]:
 def note(folder: RunFolder, status: str) -> str:
     """The run's description, in Markdown: what it is while it runs, its result in the end, or why there is none."""
     facts = "\n".join(f"- {fact}: {value}" for fact, value in _run(folder).get("facts", {}).items())
-    if status == "FINISHED" and folder.report.exists():
+    if status == "FINISHED" and folder.report.is_file() and not folder.report.is_symlink():
         _, _, report = folder.report.read_text(encoding="utf-8").partition("\n")
         return report.partition("![")[0].strip()[:LONGEST_NOTE]
     told = read_state(folder.path)
@@ -102,13 +104,18 @@ def samples(folder: RunFolder) -> dict[int, str]:
 
 
 def artifacts(folder: RunFolder) -> Iterator[tuple[Path, str]]:
-    """The files that go with the run, and their names there: everything but weights and predictions."""
+    """The files that go with the run, and their names there: everything but weights and predictions.
+
+    No links: a stranger's folder could lead to files that are none of its own.
+    """
     wanted = [getattr(folder, what) for what in WHOLE]
     wanted += [folder.tuning, folder.traceback, folder.curves, folder.confusion, folder.lengths, folder.rates]
     for file in wanted:
-        if file.is_file():
+        if file.is_file() and not file.is_symlink():
             yield file, file.name
     for file in sorted(folder.hydra.glob("*.yaml")):
+        if file.is_symlink() or folder.hydra.is_symlink():
+            continue
         yield file, f"{folder.hydra.name.lstrip('.')}/{file.name}"
 
 
@@ -135,5 +142,10 @@ def _run(folder: RunFolder) -> dict[str, Any]:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return told
+    if not file.exists():
+        return {}
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{show(file)} is damaged: {error}") from error
+    return dict(told)

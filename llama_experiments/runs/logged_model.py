@@ -19,7 +19,7 @@ def log_model(client: MlflowClient, run: Run, folder: RunFolder, mirrored: Mirro
 
     They stay in the run's folder, unless the tracker wants them copied.
     """
-    weights = next((path for path in (folder.model, folder.adapter) if path.is_dir()), None)
+    weights = next((path for path in (folder.model, folder.adapter) if path.is_dir() and not path.is_symlink()), None)
     result = folder.result
     if weights is None or not result.exists():
         return False

@@ -128,6 +128,7 @@ def link(folder: RunFolder, tracker: Tracker, uri: str) -> Mirrored:
     if told is None:
         told = Mirrored(new_uid(), shown, tracker.experiment, tracker.every_steps, tracker.log_model)
     told = told.moved(shown, tracker.experiment)
+    told.log_model = tracker.log_model
     told.write(folder.path)
     return told
 

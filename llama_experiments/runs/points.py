@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from llama_experiments.errors import UserError
+from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
 
 LONGEST_KEY = 250  # characters of a metric's name that MLflow takes
@@ -32,7 +34,11 @@ class Lines:
         self._file, self._read = file, 0
 
     def new(self) -> list[dict[str, Any]]:
-        """The records since."""
+        """The records since.
+
+        Raises:
+            UserError: a line is no record.
+        """
         if not self._file.exists():
             return []
         with self._file.open("rb") as stream:
@@ -40,7 +46,10 @@ class Lines:
             text = stream.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
-        return [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
+        try:
+            return [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
+        except ValueError as error:
+            raise UserError(f"{show(self._file)} is damaged: {error}") from error
 
 
 class Points:

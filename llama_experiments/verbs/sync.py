@@ -1,9 +1,9 @@
-"""sync RUN... [tracker.uri=...] [tracker.experiment=...]: bring MLflow to what the runs' folders say.
+"""sync RUN... [tracker.uri=...] [tracker.experiment=...] [tracker.log_model=true]: bring MLflow to the runs' folders.
 
 RUN is a run's folder, a sweep's folder (with its jobs) or a wildcard. For runs whose tracker was down, slow or full,
 or that were copied from another machine. The journal is the truth: every point that is not in MLflow yet is sent,
 none twice, with parameters, tags, data sets, artifacts and state; a second sync sends nothing. tracker.uri brings
-them to another store.
+them to another store; tracker.log_model=true copies their weights there, too.
 
     python -m llama_experiments sync outputs/2026-11-25/12-00-00-sentiment-embedded-full
     python -m llama_experiments sync 'outputs/2026-11-25/*' tracker.uri=http://server:5000
@@ -18,7 +18,7 @@ from typing import Any
 
 from llama_experiments.errors import UserError, offer
 
-SETTINGS = ("tracker.uri", "tracker.experiment")
+SETTINGS = ("tracker.uri", "tracker.experiment", "tracker.log_model")
 
 
 def run(arguments: list[str]) -> int:
@@ -35,6 +35,10 @@ def run(arguments: list[str]) -> int:
     if not words:
         raise UserError("sync needs runs: folders, a sweep's folder, or a wildcard")
     changes: dict[str, Any] = {key.removeprefix("tracker."): value for key, value in settings.items()}
+    if "log_model" in changes:
+        if changes["log_model"] not in ("true", "false"):
+            raise UserError(f"tracker.log_model: must be true or false, not '{changes['log_model']}'")
+        changes["log_model"] = changes["log_model"] == "true"
     for word in words:
         for match in sorted(glob.glob(word)) if any(sign in word for sign in "*?[") else [word]:
             if (Path(match) / "sweep.json").is_file():

@@ -142,6 +142,7 @@ def test_a_run_that_goes_on_is_running(store: str, client: MlflowClient, tmp_pat
         while not (mirror.run_id and only_run(client).info.status == "RUNNING"):
             assert time.monotonic() < until
             time.sleep(0.02)
+        assert only_run(client).data.tags["mlflow.note.content"] == "- task: made up"
         mirror.finish(end)
         assert only_run(client).info.status == end
 
@@ -229,12 +230,47 @@ def test_the_model_is_an_entity_of_mlflows(finished: Finished) -> None:
     assert {metric.key: metric.value for metric in model.metrics}["eval_loss"] == result["eval_loss"]
 
 
+def test_the_weights_are_copied_when_they_are_asked_for(
+    finished: Finished, empty_store: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copied"
+    shutil.copytree(finished.folder.path, copy)
+    shutil.copy(empty_store, tmp_path / "other.db")
+    saved, store = SavedRun(RunFolder(copy)), f"sqlite:///{tmp_path / 'other.db'}"
+    client = MlflowClient(tracking_uri=store)
+    for copied in (False, True):
+        sync_run(saved, Tracker(uri=store, log_model=copied))
+        (output,) = only_run(client).outputs.model_outputs
+        there = [file.path for file in client.list_logged_model_artifacts(output.model_id)]
+        assert ("model.safetensors" in there) == copied
+    assert sync_run(saved, Tracker(uri=store, log_model=True)) == {}
+
+
+def test_links_in_a_folder_are_not_followed(store: str, client: MlflowClient, folder: RunFolder) -> None:
+    (folder.path.parent / "secret").write_text("pass1word")
+    folder.report.symlink_to(folder.path.parent / "secret")
+    folder.hydra.mkdir()
+    (folder.hydra / "config.yaml").symlink_to(folder.path.parent / "secret")
+    sync_run(SavedRun(folder), Tracker(uri=store))
+    there = {file.path for file in client.list_artifacts(only_run(client).info.run_id)}
+    assert there == {"run.json", "epochs.jsonl", "steps.jsonl", "environment.json"}
+    assert "pass1word" not in str(only_run(client).data.tags)
+
+
+@pytest.mark.parametrize("name", ["epochs.jsonl", "run.json", "tracker.json"])
+def test_a_damaged_file_is_told(name: str, store: str, folder: RunFolder) -> None:
+    (folder.path / name).write_text("{nothing\n")
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        sync_run(SavedRun(folder), Tracker(uri=store))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["sync"], "sync needs runs"),
         (["sync", "nothere"], "there is no run nothere"),
         (["sync", "RUN", "tracker.url=x"], "did you mean 'tracker.uri'"),
+        (["sync", "RUN", "tracker.log_model=yes"], "tracker.log_model: must be true or false, not 'yes'"),
         (["sync", "RUN", "tracker.uri=http://me:pass1word@server"], "must not hold a password"),
         (["sync", "RUN", "tracker.uri=sqlite:////nothere/mlflow.db"], "whose folder does not exist"),
     ],

@@ -153,6 +153,9 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     server, over = Server(folder), Event()
+    from llama_experiments.runs.tracker import connect
+
+    connect(f"sqlite:///{folder / 'server.db'}")  # a server that is ended while it makes its store breaks it for good
     server.start()
     server.wait()
     seconds: list[float] = []
