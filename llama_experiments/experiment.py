@@ -73,8 +73,7 @@ class Experiment:
             Stopped: a signal asked for it.
         """
         from llama_experiments.config import leaves
-        from llama_experiments.data.hygiene import check_rows
-        from llama_experiments.data.rows import load_rows
+        from llama_experiments.data.looked_at import look_at_rows
         from llama_experiments.data.tokenized import encode
         from llama_experiments.models.base import check_length
         from llama_experiments.runs.console import Console
@@ -97,9 +96,7 @@ class Experiment:
         cache = Path(self.output_dir) / "cache"
         accelerator = make_accelerator(self.training)
         with accelerator.main_process_first():  # the others find what the first has kept
-            rows = load_rows(self.dataset, self.task)
-            task = self.task.bind(rows, self.dataset.labels)
-            rows, hygiene = check_rows({part: task.prepared(rows[part]) for part in rows}, task, self.dataset)
+            task, rows, hygiene = look_at_rows(self.task, self.dataset)
             task = self.technique.adapt_task(task, rows, self.seed)
             loaded = self._load(task)
             check_length(loaded.model.config.max_position_embeddings, task)

@@ -33,10 +33,10 @@ TOLD = (
 
 def plot_tokens(hygiene: Hygiene, folder: RunFolder) -> None:
     """Draw how long the examples are."""
-    from llama_experiments.runs.plots import plot_lengths
+    from llama_experiments.runs.plots import drawn_once, plot_lengths
 
     lengths = {name: part.lengths for name, part in hygiene.parts.items() if part.lengths}
-    plot_lengths(lengths, hygiene.max_length, folder.lengths)
+    drawn_once(plot_lengths, lengths, hygiene.max_length, file=folder.lengths)
 
 
 def close_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -47,7 +48,7 @@ def describe_environment(
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": describe_versions(),
-        "git": git_state(Path(__file__).parent),
+        "git": _code(),
         "device": describe_device(accelerator),
         "data": {
             part: {
@@ -72,7 +73,7 @@ def describe_environment(
 
 def describe_versions() -> dict[str, str | None]:
     """Python's, and of the packages that numbers depend on; None where one is not installed."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    return dict(_versions())
 
 
 def describe_device(accelerator: Accelerator) -> dict[str, Any]:
@@ -87,6 +88,12 @@ def describe_device(accelerator: Accelerator) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": arithmetic(accelerator),
     }
+
+
+@functools.cache
+def _code() -> dict[str, Any] | None:
+    """This code's state when the process first asked: what it has loaded by then is what runs in all its jobs."""
+    return git_state(Path(__file__).parent)
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
@@ -105,6 +112,11 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "changed": git("status", "--porcelain", "-uno") != ""}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+@functools.cache
+def _versions() -> dict[str, str | None]:
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def _version(package: str) -> str | None:

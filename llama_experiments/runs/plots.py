@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from PIL import Image
 
 from llama_experiments.data.hygiene import Lengths
 from llama_experiments.files import replaced
+from llama_experiments.sharing import shared
 
 TRAIN, EVALUATION, INK = "#b4552d", "#1f5a8a", "#333333"
 LONG_RANGE = 100.0  # highest over lowest loss from which on a linear axis shows only the highest
@@ -140,8 +144,27 @@ def _is_number(loss: Any) -> bool:
     return isinstance(loss, int | float) and math.isfinite(loss)
 
 
+def drawn_once(draw: Callable[..., None], *told: Any, file: Path) -> None:
+    """Draw what is `told` into `file`; other jobs of this process that tell the same are given the same picture."""
+
+    def make() -> bytes:
+        draw(*told, file)
+        return file.read_bytes()
+
+    picture = shared("pictures", (draw.__qualname__, repr(told)), make)
+    if not file.exists():
+        with replaced(file) as beside:
+            beside.write_bytes(picture)
+
+
 def save(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    with replaced(file) as beside, warnings.catch_warnings():
+    """Write a figure as PNG, whole or not at all.
+
+    Drawn once: `savefig` would lay the figure out in a drawing of its own before.
+    """
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
-        figure.savefig(beside, format="png")
+        canvas.draw()
+    with replaced(file) as beside:
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(beside, "PNG", dpi=(figure.dpi, figure.dpi))
