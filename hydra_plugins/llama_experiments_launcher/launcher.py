@@ -18,7 +18,10 @@ class LlamaExperimentsLauncher(Launcher):
     """Sees all jobs before the first starts; keeps a ledger of them in the sweep's folder."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what `launch` needs."""
+        """Keep what `launch` needs; the sweeper, whose context this is, is to compose quickly, too."""
+        from llama_experiments.sweeps.composing import QuickLoader
+
+        hydra_context.config_loader = QuickLoader(hydra_context.config_loader)
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
