@@ -72,7 +72,7 @@ class QuickLoader:
         return any(f"{other}.".startswith(f"{one}.") for one, other in itertools.permutations(keys, 2))
 
 
-def _tell(config: DictConfig, given: Sequence[Override]) -> None:
+def _tell(config: DictConfig, given: list[Override]) -> None:
     """Write down what was given, as Hydra does."""
     names = config.hydra.job.config.override_dirname
     with open_dict(config):
