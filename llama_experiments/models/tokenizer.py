@@ -7,6 +7,7 @@ spaces and runs of spaces get other ids than sentencepiece gives them. Neither h
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Collection
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_experiments.errors import UserError
+from llama_experiments.sharing import files_key, shared
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -53,14 +55,19 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         exactly.
     """
     folder = Path(folder)
-    if (folder / "tokenizer.json").is_file():
-        tokenizer = _from_tokenizer_json(folder)
-    elif (folder / "tokenizer.model").is_file():
-        tokenizer = _from_sentencepiece(folder)
-    else:
-        raise UserError(f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is there.")
+    files = sorted(file for file in folder.glob("*") if file.is_file())
+    # Jobs change their tokenizers: each has a copy, in which what no file tells must be said again.
+    tokenizer = copy.deepcopy(shared("tokenizers", (str(folder), files_key(files)), lambda: _from_files(folder)))
     _read_special_tokens_as_text(tokenizer)
     return tokenizer
+
+
+def _from_files(folder: Path) -> PreTrainedTokenizerFast:
+    if (folder / "tokenizer.json").is_file():
+        return _from_tokenizer_json(folder)
+    if (folder / "tokenizer.model").is_file():
+        return _from_sentencepiece(folder)
+    raise UserError(f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is there.")
 
 
 def _from_tokenizer_json(folder: Path) -> PreTrainedTokenizerFast:
