@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import shutil
 import traceback
@@ -178,6 +179,7 @@ def _in_this_process(
             raise
         finally:
             Singleton.set_state(hydra_state)
+            _take_away()
         if returned.status is JobStatus.COMPLETED:
             yield job, _ended(job, ledger, progress, "finished", objective=float(returned.return_value))
         else:
@@ -187,6 +189,16 @@ def _in_this_process(
                     job, ledger, progress, "failed", reason=_reason(returned._return_value, sweep / job.entry.folder)
                 ),
             )
+
+
+def _take_away() -> None:
+    """Free what a job left in cycles, its model among it, before the next fills the memory.
+
+    What outlives the first job, above all what it imported, is never looked at again: that took longer than a job.
+    """
+    gc.collect()
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 def _in_processes(
