@@ -3,8 +3,8 @@
     python benchmarks/sweep_cost.py                # 200 tiny jobs in one process
     python benchmarks/sweep_cost.py 50
 
-A job's cost is its time, from its start to the start of the next, without its steps and evaluations. On a machine that
-others use, too, wall time is theirs as well: the processor's seconds are told beside it, and the least of a quarter.
+A job's cost is its time, from its start to the start of the next, without its steps and evaluations. On a machine
+that others use, too, wall time is theirs as well: the processor's seconds are told beside it, and the least.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
     loop.fit = lambda *given, **named: watch.watched(fit, *given, **named)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         status = run(["-m", *TINY, f"seed=range(0,{jobs})", f"output_dir={Path(folder) / 'outputs'}"])
-    assert status == 0 and len(ended) == jobs, f"status {status}, {len(ended)} jobs"
+    assert (status, len(ended)) == (0, jobs), f"status {status}, {len(ended)} jobs"
     report(watch, jobs)
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import fcntl
 import os
 import shlex
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -74,13 +73,15 @@ def connect(uri: str) -> MlflowClient:
     prepare_environment()
     from mlflow import MlflowClient
 
+    from llama_experiments.runs.store import create_store
+
     file = store_file(uri)
     if file is not None and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         with (file.parent / f".{file.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not file.exists():
-                _create_store(file)
+                create_store(file)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -145,16 +146,3 @@ def _is_address(uri: str) -> bool:
     except ValueError:
         return False
     return bool(uri.strip()) and port != 0
-
-
-def _create_store(file: Path) -> None:
-    import logging
-
-    from mlflow import MlflowClient
-
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as folder:
-        beside = Path(folder) / file.name
-        MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
-        os.replace(beside, file)

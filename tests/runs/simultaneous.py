@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llama_experiments.runs import tracker
+from llama_experiments.runs import store, tracker
 from llama_experiments.runs.follower import Follower
 from llama_experiments.runs.mirrored import Mirrored
 from tests.runs.folders import epoch_record, made_folder
@@ -13,14 +13,14 @@ from tests.runs.folders import epoch_record, made_folder
 
 def mirror_a_run(number: int, folder: Path, start: Any) -> None:
     """Mirror a run with `folder` as its output folder, where each store that is made leaves a line in `made`."""
-    make = tracker._create_store
+    make = store.create_store
 
     def noted(file: Path) -> None:
         with (folder / "made").open("a") as stream:
             stream.write(f"{number}\n")
         make(file)
 
-    tracker._create_store = noted
+    store.create_store = noted
     tracker.prepare_environment()
     import mlflow  # noqa: F401
 
