@@ -51,6 +51,8 @@ def close_run(
     """Write what is read of a run when it is over."""
     from llama_experiments.runs.plots import plot_confusion, plot_curves
 
+    if history.hygiene is not None:  # not before the first step, which would wait for the library of plots
+        plot_tokens(history.hygiene, folder)
     plot_curves(history.epochs, folder.name, folder.curves, task.item)
     predictions = read_predictions(folder.predictions)
     names = getattr(task, "labels", None)

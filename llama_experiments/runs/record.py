@@ -97,7 +97,6 @@ class Record:
             write_text(self.folder.environment, json.dumps(environment, indent=2) + "\n")
         self.console.facts(facts)
         if hygiene is not None:
-            plot_tokens(hygiene, self.folder)
             write_text(self.folder.hygiene, json.dumps(hygiene.record(), indent=2, ensure_ascii=False) + "\n")
         if not self._resumes:
             self._open()
@@ -249,6 +248,8 @@ class Record:
         if not stopped and not ours and not lost:
             write_text(self.folder.traceback, "".join(traceback.format_exception(error)))
         self._held.tell("stopped" if stopped else "failed", why)
+        if self.history.hygiene is not None:
+            plot_tokens(self.history.hygiene, self.folder)
         if stopped:
             self.console.line(f"{why}; to go on: python -m llama_experiments resume {show(self.folder.path)}")
         self.mirror.finish("KILLED" if stopped else "FAILED")
