@@ -73,25 +73,15 @@ def run_arguments(arguments: list[str]) -> int:
                 f"there is no command '{verb}'; {offer(verb, known, 'commands')}; overrides are written setting=value"
             )
         return run_verb(verb, rest)
-    options = _options(arguments)
+    options = parse_options(arguments)
     switches = [argument for argument in arguments if argument not in options.overrides]
     if options.help or options.hydra_help or options.shell_completion:
         launch(arguments)
         return 0
-    if options.config_path:
-        folder, name = Path(options.config_path), options.config_name or "config"
-        options.overrides += replay_overrides(folder, name, options.overrides)
-        switches += ["--config-path", str(folder.absolute())]  # a relative one would be the package's to Hydra
-    composition = _composition(options)
     looks = options.cfg or options.info
-    axes = None if looks or options.config_path else _axes(composition)  # a replay is one job of a sweep
-    if axes is not None:
-        options.overrides += axes
-        options.multirun = True
-        switches.append("--multirun")
-        composition = _composition(options)
+    composition = composed(options, switches)
     if not looks:
-        _check(options, composition)
+        check(options, composition)
     names = named_by_what_is_swept(composition.overrides) if options.multirun else []
     command = [*switches, *composition.for_hydra(), *names, *rank_overrides(options.overrides)]
     if options.multirun and not looks:
@@ -104,6 +94,23 @@ def run_arguments(arguments: list[str]) -> int:
             return resume(unfinished)
     launch(command)
     return 0
+
+
+def composed(options: Namespace, switches: list[str]) -> Composition:
+    """What the options say, with a preset's axes and a saved config among them; Hydra is told by `switches`."""
+    if options.config_path:
+        folder, name = Path(options.config_path), options.config_name or "config"
+        options.overrides += replay_overrides(folder, name, options.overrides)
+        switches += ["--config-path", str(folder.absolute())]  # a relative one would be the package's to Hydra
+    composition = _composition(options)
+    looks = options.cfg or options.info
+    axes = None if looks or options.config_path else _axes(composition)  # a replay is one job of a sweep
+    if axes is None:
+        return composition
+    options.overrides += axes
+    options.multirun = True
+    switches.append("--multirun")
+    return _composition(options)
 
 
 def _to_resume(composition: Composition) -> SavedRun | None:
@@ -134,7 +141,7 @@ def _axes(composition: Composition) -> list[str] | None:
     return [f"{key}={values}" for key, values in sweep.axes.items() if key not in given]
 
 
-def _options(arguments: list[str]) -> Namespace:
+def parse_options(arguments: list[str]) -> Namespace:
     """Hydra's options and the overrides, in any order.
 
     Raises:
@@ -154,8 +161,8 @@ def _options(arguments: list[str]) -> Namespace:
     return options
 
 
-def _check(options: Namespace, composition: Composition) -> None:
-    """Check everything that can be checked before a run's folder is made.
+def check(options: Namespace, composition: Composition, memory: bool = True) -> None:
+    """Check everything that can be checked before a run's folder is made; of a sweep our launcher checks the memory.
 
     Raises:
         ConfigError: with all mistakes.
@@ -176,17 +183,20 @@ def _check(options: Namespace, composition: Composition) -> None:
     if is_first():
         _check_folder(composition, SWEEP if sweeps else RUN)
     from llama_experiments.hub import stay_offline_when_unreachable
+    from llama_experiments.planning.check import memory_mistake
     from llama_experiments.preflight import not_downloaded
 
     needs_hub = experiment.dataset.needs_hub or experiment.model.needs_hub
     if needs_hub and not stay_offline_when_unreachable() and (missing := not_downloaded(experiment)):
         raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in missing])
+    if memory and is_first() and not sweeps and (mistake := memory_mistake(experiment)) is not None:
+        raise ConfigError([mistake])
 
 
 def _check_other_values(options: Namespace, composition: Composition) -> None:
     """Every value of a sweep, before its first job: a night's sweep does not end at its last value's typo."""
     mistakes: dict[Mistake, None] = {}
-    for job in other_values(composition, _config_dirs(options)):
+    for job in other_values(composition, config_dirs(options)):
         try:
             build_experiment(job)
         except ConfigError as error:
@@ -213,10 +223,10 @@ def _check_folder(composition: Composition, setting: str) -> None:
 
 def _composition(options: Namespace) -> Composition:
     primary = Path(options.config_path).absolute() if options.config_path else CONF
-    return compose_command(options.overrides, _config_dirs(options), primary, options.config_name or "config")
+    return compose_command(options.overrides, config_dirs(options), primary, options.config_name or "config")
 
 
-def _config_dirs(options: Namespace) -> list[Path]:
+def config_dirs(options: Namespace) -> list[Path]:
     if not options.config_dir:
         return []
     folder = Path(options.config_dir).absolute()

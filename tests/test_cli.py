@@ -37,7 +37,7 @@ def test_a_mistake_has_status_two(
 
 
 def test_options_and_overrides_in_any_order() -> None:
-    options = cli._options(["seed=1", "--config-dir", "x", "-m", "training.epochs=2"])
+    options = cli.parse_options(["seed=1", "--config-dir", "x", "-m", "training.epochs=2"])
     assert (options.overrides, options.config_dir, options.multirun) == (["seed=1", "training.epochs=2"], "x", True)
 
 

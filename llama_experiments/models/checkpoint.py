@@ -76,7 +76,7 @@ class Checkpoint(Model):
 
     def _download(self, task: Task) -> Path:
         """The small files first: what they say against the model is said before its gigabytes are fetched."""
-        folder = self._fetch(["*.json", "*.jinja", "tokenizer.model"], self.revision)
+        folder = self.small_files()
         if (sentence := config_problem(folder)) is not None:
             raise UserError(f"model.checkpoint: {sentence}")
         check_length(model_config(folder).get("max_position_embeddings"), task)
@@ -93,6 +93,14 @@ class Checkpoint(Model):
                 "code, are not taken; another model.revision may have it (refs/pr/1 and so on)"
             )
         return folder
+
+    def small_files(self) -> Path:
+        """The folder of a Hub name's config.json and tokenizer, downloaded.
+
+        Raises:
+            UserError: they cannot be had.
+        """
+        return self._fetch(["*.json", "*.jinja", "tokenizer.model"], self.revision)
 
     def _fetch(self, names: list[str], revision: str | None) -> Path:
         from huggingface_hub import snapshot_download

@@ -110,6 +110,7 @@ def _planned(
     sweep: Path,
 ) -> list[Planned]:
     from llama_experiments.command_line.launching import build_experiment
+    from llama_experiments.planning.check import memory_mistake
 
     jobs: dict[str, Planned] = {}
     mistakes: dict[Mistake, None] = {}
@@ -139,7 +140,11 @@ def _planned(
         ended = known is not None and (known.state == "finished" or (known.state == "failed" and not retry))
         if not ended:
             try:
-                build_experiment(Composition.of_job(tree, overrides, dict(composed.hydra.runtime.choices)))
+                experiment = build_experiment(
+                    Composition.of_job(tree, overrides, dict(composed.hydra.runtime.choices))
+                )
+                if (mistake := memory_mistake(experiment)) is not None:
+                    mistakes[dataclasses.replace(mistake, path=entry.name or entry.folder)] = None
             except ConfigError as error:
                 mistakes |= dict.fromkeys(error.mistakes)
         number += known is None

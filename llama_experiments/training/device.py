@@ -22,9 +22,7 @@ def make_accelerator(training: Training) -> Accelerator:
         UserError: a precision that the device does not have, or processes that do not see each other.
     """
     on_gpu = torch.cuda.is_available()
-    precision = training.precision
-    if precision == "auto":
-        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    precision = chosen_precision(training)
     if precision == "fp16" and not on_gpu:
         raise UserError("training.precision: fp16 needs a GPU, and there is none here; use auto, fp32 or bf16")
     # A job before this one in the same process (a sweep's) may have had another precision.
@@ -41,6 +39,7 @@ def make_accelerator(training: Training) -> Accelerator:
     return accelerator
 
 
+<<<<<<< HEAD
 @contextlib.contextmanager
 def leaving_together(accelerator: Accelerator) -> Iterator[None]:
     """Processes that end in order leave this together: a launcher would end the first, which still writes."""
@@ -51,6 +50,14 @@ def leaving_together(accelerator: Accelerator) -> Iterator[None]:
             accelerator.wait_for_everyone()
         raise
     accelerator.wait_for_everyone()
+=======
+def chosen_precision(training: Training) -> str:
+    """The precision with `auto` decided: bf16 on a GPU that has it, else fp32."""
+    if training.precision != "auto":
+        return training.precision
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_bf16 else "fp32"
+>>>>>>> 5197df2 (plan: jobs, steps, memory from the shape alone, time from a few steps; runs that cannot fit are refused)
 
 
 def arithmetic(accelerator: Accelerator) -> str:

@@ -29,6 +29,7 @@ class Training:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on a GPU that has it, else fp32
     layout: Literal["auto", "padded", "packed"] = "auto"  # packed: a pass's rows end to end in one; changes no number
     gradient_checkpointing: bool = False  # less memory, a third more time
+    check_memory: bool = True  # before a run: refuse what cannot fit the device
     evaluate_first: bool = True  # epoch 0, before any update
     evaluate_every: int = 1  # epochs; the last is always evaluated
     early_stopping: int | None = None  # evaluations without a new lowest loss after which training ends; null: never

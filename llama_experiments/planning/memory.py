@@ -1,0 +1,122 @@
+"""What a job needs of memory: weights, gradients, the optimizer's state, activations; and its evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llama_experiments.experiment import Experiment
+    from llama_experiments.planning.work import Lengths
+    from llama_experiments.tasks.base import Task
+
+ADAM_BYTES = 8  # two averages in fp32
+ADAM_8BIT_BYTES = 2 + 2 * 4 / 256  # each in a byte, and a scale for each 256
+NF4_BYTES = (
+    0.5 + 1 / 64 + 4 / (64 * 256)
+)  # 4 bits, a scale in a byte for each 64, and one in fp32 for each 256 of these
+LIBRARIES = {"cpu": 650_000_000, "cuda": 500_000_000}  # the interpreter with torch; a GPU's context
+# Two figures of the C library's allocator, from benchmarks/planning.py: what a process on a CPU grows by beside its
+# tensors (imports on demand, the tracker, rows), and how much of what is freed no other tensor can take.
+BESIDE, LEAVINGS = 30_000_000, 0.2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one job on one device."""
+
+    parameters: int
+    trainable: int  # parameters
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int  # of a training pass, the logits included; what the allocator does not give back, too
+    evaluation: int  # of a pass of the evaluation
+    libraries: int  # the interpreter and what it has imported
+    beside: int
+    processes: int = 1  # on the same memory
+
+    @property
+    def growth(self) -> int:
+        """Over what is held when training begins, at the highest point: what a run records."""
+        training = self.gradients + self.activations
+        return self.optimizer + max(training, self.evaluation) + self.beside
+
+    @property
+    def peak(self) -> int:
+        """All that is held at the highest point."""
+        return self.processes * (self.libraries + self.weights + self.growth)
+
+
+def estimate_memory(
+    experiment: Experiment, shape: Mapping[str, Any], task: Task, lengths: Lengths, kind: str
+) -> Memory:
+    """The memory of a job whose longest rows are known.
+
+    Args:
+        shape: the model's config.json.
+        task: bound, as far as that can be.
+        kind: of the device, cpu or cuda.
+    """
+    key = (experiment.technique, shape, task, lengths, kind, _settings(experiment))
+    told = json.dumps([repr(part) for part in key])
+    if told not in _KNOWN:
+        _KNOWN[told] = _estimate(experiment, shape, task, lengths, kind)
+    return _KNOWN[told]
+
+
+_KNOWN: dict[str, Memory] = {}  # the jobs of a sweep differ in settings that take no memory, most often
+
+
+def _settings(experiment: Experiment) -> tuple[Any, ...]:
+    training, model = experiment.training, experiment.model
+    return (
+        *(training.batch_size, training.micro_batch_size, training.evaluation_batch_size, training.optimizer),
+        *(training.precision, training.layout, training.gradient_checkpointing, training.processes),
+        *(model.attention, model.dtype),
+    )
+
+
+def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, lengths: Lengths, kind: str) -> Memory:
+    import torch
+
+    from llama_experiments.planning.simulation import simulate
+    from llama_experiments.training.device import chosen_precision
+
+    training = experiment.training
+    processes = max(training.processes or 1, int(os.environ.get("WORLD_SIZE", "1")))
+    rows = training.device_micro_batch(processes)
+    share = math.ceil(training.batch_size / processes)
+    found = simulate(
+        experiment,
+        shape,
+        task,
+        rows=min(rows, lengths.train_rows),
+        passes=math.ceil(share / rows),
+        length=lengths.train,
+        evaluation_rows=min(training.evaluation_batch_size, lengths.evaluation_rows),
+        evaluation_length=lengths.evaluation,
+        precision=chosen_precision(training),
+        device=torch.device(kind),
+    )
+    optimizer = found.trainable * ADAM_BYTES
+    if training.optimizer == "adamw_8bit":
+        optimizer = round(found.large * ADAM_8BIT_BYTES + (found.trainable - found.large) * ADAM_BYTES)
+    # On a CPU a gradient does not get the place of the activations that it is made of.
+    activations = round(found.forward * (1 + LEAVINGS)) if kind == "cpu" else found.largest - found.gradients
+    return Memory(
+        parameters=found.parameters,
+        trainable=found.trainable,
+        weights=found.weights,
+        gradients=found.gradients,
+        optimizer=optimizer,
+        activations=max(0, activations),
+        evaluation=found.evaluation,
+        libraries=LIBRARIES[kind],
+        beside=BESIDE if kind == "cpu" else 0,
+        processes=processes if kind == "cpu" else 1,
+    )
