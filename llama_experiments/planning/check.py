@@ -63,23 +63,40 @@ def refusal(
 ) -> Mistake:
     """The numbers, and the ways out that would be enough."""
     told = f"this needs about {gigabytes(needed.peak)} of memory ({parts(needed)}), and there are {available}"
-    enough: list[str] = []
-    for words, other in _lighter(experiment):
-        from llama_experiments.planning.memory import estimate_memory
+    if needed.processes * (needed.libraries + needed.weights) > available.size:
+        advice = "the weights alone do not fit: take a smaller model or a larger machine"
+    else:
+        advice = _ways_out(experiment, shape, task, lengths, available)
+    return Mistake("", f"{told}; {advice}; training.check_memory=false tries it all the same")
 
-        size = estimate_memory(other, shape, task, lengths, available.kind).peak
-        if size <= available.size:
-            enough.append(f"{words} (about {gigabytes(size)})")
+
+def _ways_out(
+    experiment: Experiment, shape: Mapping[str, Any], task: Task, lengths: Lengths, available: Available
+) -> str:
+    """What would be enough, tried one after another; none that only adds to one that is."""
+    from llama_experiments.planning.memory import estimate_memory
+
+    enough: dict[str, int] = {}
+    tried: dict[str, int] = {}
+    for words, other in _lighter(experiment):
+        if any(set(way.split()) <= set(words.split()) for way in enough):
+            continue
+        memory = estimate_memory(other, shape, task, lengths, available.kind)
+        if memory.peak > available.size and memory.evaluation > memory.gradients + memory.activations:
+            words += " training.evaluation_batch_size=1"
+            training = dataclasses.replace(other.training, evaluation_batch_size=1)
+            other = dataclasses.replace(other, training=training)
+            memory = estimate_memory(other, shape, task, lengths, available.kind)
+        tried[words] = memory.peak
+        if memory.peak <= available.size:
+            enough[words] = memory.peak
         if len(enough) == OFFERED:
             break
     if enough:
-        advice = f"it would fit with {' or '.join(enough)}"
-    else:
-        advice = (
-            "neither training.micro_batch_size=1, training.gradient_checkpointing=true, technique=lora nor "
-            "training.precision=bf16 is enough, alone or together: take a smaller model or a larger machine"
-        )
-    return Mistake("", f"{told}; {advice}; training.check_memory=false tries it all the same")
+        return "it would fit with " + " or with ".join(f"{way} (about {gigabytes(enough[way])})" for way in enough)
+    least = min(tried, key=tried.__getitem__, default=None)
+    told = "" if least is None else f": the least is {gigabytes(tried[least])}, with {least}"
+    return f"no setting makes it small enough{told}; take a smaller model or a larger machine"
 
 
 def parts(memory: Memory) -> str:
@@ -126,22 +143,19 @@ def _lighter(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
     from llama_experiments.techniques.base import Technique
     from llama_experiments.techniques.lora import LoRA
 
-    training = experiment.training
-    small = {"micro_batch_size": 1} if experiment.technique.trains and training.micro_batch_size != 1 else {}
-    if training.evaluation_batch_size > 1:
-        small["evaluation_batch_size"] = 1
-    checkpointing = {} if training.gradient_checkpointing else {"gradient_checkpointing": True}
-    narrow = {} if training.precision in ("bf16", "fp16") else {"precision": "bf16"}
+    training, technique = experiment.training, experiment.technique
+    small = {"micro_batch_size": 1} if technique.trains and training.micro_batch_size != 1 else {}
+    checkpointing = (
+        {"gradient_checkpointing": True} if technique.trains and not training.gradient_checkpointing else {}
+    )
+    narrow = {"precision": "bf16"} if training.precision in ("auto", "fp32") else {}
     ways: list[dict[str, Any]] = [small, checkpointing, small | checkpointing, small | checkpointing | narrow]
-    techniques: list[tuple[list[str], Technique]] = [([], experiment.technique)]
-    if type(experiment.technique) is Technique:
-        techniques.append((["technique=lora"], LoRA()))
-    for words, technique in techniques:
-        for settings in ways if not words else [{}, *ways]:
-            if not settings and not words:
-                continue
-            told = [f"training.{name}={str(value).lower()}" for name, value in settings.items()]
-            other = dataclasses.replace(
-                experiment, technique=technique, training=dataclasses.replace(training, **settings)
-            )
-            yield " ".join([*words, *told]), other
+    choices: list[tuple[list[str], Technique]] = [([], technique)]
+    if type(technique) is Technique:
+        choices.append((["technique=lora"], LoRA()))
+    for words, chosen in choices:
+        for settings in [{}, *ways]:
+            told = [*words, *(f"training.{name}={str(value).lower()}" for name, value in settings.items())]
+            if told:
+                changed = dataclasses.replace(training, **settings)
+                yield " ".join(told), dataclasses.replace(experiment, technique=chosen, training=changed)
