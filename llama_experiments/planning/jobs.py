@@ -33,7 +33,7 @@ def jobs_of(composition: Composition, sweeps: bool, config_dirs: Sequence[Path],
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    from llama_experiments.sweeps.ledger import job_hash
+    from llama_experiments.runs.identity import config_hash
 
     if not sweeps:
         return [Job("", build_experiment(composition), composition)]
@@ -49,7 +49,7 @@ def jobs_of(composition: Composition, sweeps: bool, config_dirs: Sequence[Path],
         )
         try:
             job = compose_command(overrides, config_dirs, primary or CONF, composition.primary)
-            key = job_hash(job.tree)
+            key = config_hash(job.tree)
             if key in found:
                 sentence = f"job {name} is in the sweep twice; leave one of the equal values out"
                 mistakes[Mistake("", sentence, "the command line")] = None

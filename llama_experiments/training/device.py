@@ -39,7 +39,6 @@ def make_accelerator(training: Training) -> Accelerator:
     return accelerator
 
 
-<<<<<<< HEAD
 @contextlib.contextmanager
 def leaving_together(accelerator: Accelerator) -> Iterator[None]:
     """Processes that end in order leave this together: a launcher would end the first, which still writes."""
@@ -50,14 +49,14 @@ def leaving_together(accelerator: Accelerator) -> Iterator[None]:
             accelerator.wait_for_everyone()
         raise
     accelerator.wait_for_everyone()
-=======
+
+
 def chosen_precision(training: Training) -> str:
     """The precision with `auto` decided: bf16 on a GPU that has it, else fp32."""
     if training.precision != "auto":
         return training.precision
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if has_bf16 else "fp32"
->>>>>>> 5197df2 (plan: jobs, steps, memory from the shape alone, time from a few steps; runs that cannot fit are refused)
 
 
 def arithmetic(accelerator: Accelerator) -> str:
