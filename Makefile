@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test lint ui clean
+.PHONY: help install train test lint ui bench bench-quick clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # The stamp is newer than what it depends on exactly when the installation is: a second call installs nothing.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -32,6 +32,12 @@ lint: $(VENV)/.installed ## ruff and mypy
 
 ui: $(VENV)/.installed ## MLflow's page on the recorded runs
 	$(BIN)/python -m llama_experiments ui $(ARGS)
+
+bench: $(VENV)/.installed ## speed beside Trainer, TRL, peft and a bare loop, hours; ARGS="--case books --repeat 2"
+	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+bench-quick: $(VENV)/.installed ## the same in small, under three minutes
+	$(BIN)/python benchmarks/speed.py --quick $(ARGS)
 
 clean: ## delete .venv and caches (outputs/ stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
