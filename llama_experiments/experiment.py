@@ -57,6 +57,7 @@ class Experiment:
         tags: Mapping[str, str] | None = None,
         *,
         resumes: bool = False,
+        one_of_several: bool = False,
     ) -> float:
         """Run into `folder`; returns the last evaluation loss, which sweepers minimise.
 
@@ -67,6 +68,7 @@ class Experiment:
             names: what was chosen of each group, for people.
             tags: for the tracker, of the sweep that the run is a job of.
             resumes: whether the run goes on in its folder, from its newest checkpoint.
+            one_of_several: whether a sweep chooses among it and others, so that the test rows are not yet its own.
 
         Raises:
             UserError: whatever the user can put right.
@@ -177,7 +179,7 @@ class Experiment:
             steps = training.steps_per_epoch(len(examples["train"]))
             tensors = proof.check(model, training.learning_rate, steps * record.history.last["epoch"])
             record.moved(tensors, groups, training, steps * training.epochs)
-            if "test" in examples:  # seen once, by the weights that the evaluation chose
+            if "test" in examples and not one_of_several:  # seen once, by the weights that the evaluation chose
                 record.restore(self.technique, model)
                 size = training.evaluation_batch_size
                 test = evaluate(

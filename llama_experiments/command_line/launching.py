@@ -24,6 +24,7 @@ from llama_experiments.command_line.config_files import CONF
 from llama_experiments.command_line.hydra_errors import first_lines
 from llama_experiments.errors import ConfigError, UserError, tell
 from llama_experiments.paths import show
+from llama_experiments.runs.folder import RunFolder
 
 # Hydra shows every record from INFO on; these would tell of each request and each retry.
 CHATTY = {"httpx": logging.WARNING, "httpx2": logging.WARNING, "urllib3": logging.ERROR}
@@ -112,7 +113,15 @@ def _job(config: DictConfig, refused: list[UserError]) -> float:
         composition = Composition.of_job(plain, overrides, names)
         sweep = sweep_of_job(settings.sweep.dir if settings.mode is RunMode.MULTIRUN else None)
         tags = job_tags(sweep, folder) if sweep else {}
-        result: float = build_experiment(composition).run(folder, plain, overrides, names, tags)
+        result: float = build_experiment(composition).run(
+            folder,
+            plain,
+            overrides,
+            names,
+            tags,
+            resumes=sweep is not None and RunFolder(folder).epochs.exists(),
+            one_of_several=sweep is not None,
+        )
         return result
     except UserError as error:
         _remove_if_nothing_ran(folder)

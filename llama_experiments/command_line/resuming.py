@@ -58,8 +58,16 @@ def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> int:
     if (experiment.training.processes or 1) > 1 and started() == 1:
         return run_in_processes(experiment.training.processes, ["resume", str(saved.folder.path), *overrides])
     os.environ.setdefault("OMP_NUM_THREADS", str(_threads(saved)))  # read when torch is imported
-    folder, names = saved.folder.path, saved.choices()
-    experiment.run(folder, composition.tree, saved.overrides(), names, _tags(saved), resumes=True)
+    tags = _tags(saved)
+    experiment.run(
+        saved.folder.path,
+        composition.tree,
+        saved.overrides(),
+        saved.choices(),
+        tags,
+        resumes=True,
+        one_of_several="sweep" in tags,
+    )
     return 0
 
 

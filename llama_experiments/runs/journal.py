@@ -70,19 +70,6 @@ class Journal:
                 _append(file, {"epoch": epoch, **dataclasses.asdict(sample)})
             os.fsync(file.fileno())
 
-    def test(self, epoch: int, evaluation: Evaluation) -> dict[str, Any]:
-        """Record the evaluation of the test part, by the weights of `epoch`; returns the record."""
-        record = {
-            "epoch": epoch,
-            "test_loss": evaluation.loss,
-            "count": evaluation.count,
-            "metrics": evaluation.metrics,
-            "time": _now(),
-        }
-        finite = {key: _number(value) for key, value in record.items()}
-        write_text(self._folder.test, json.dumps(finite, indent=2, allow_nan=False) + "\n")
-        return record
-
     def close(self) -> None:
         """Close the files."""
         self._steps.close()
@@ -104,6 +91,20 @@ def epoch_record(epoch: Epoch) -> dict[str, Any]:
         "seconds": round(epoch.seconds, 3),
         "time": _now(),
     }
+
+
+def write_test(folder: RunFolder, epoch: int, evaluation: Evaluation) -> dict[str, Any]:
+    """Record the evaluation of the test part, by the weights of `epoch`; returns the record."""
+    record = {
+        "epoch": epoch,
+        "test_loss": evaluation.loss,
+        "count": evaluation.count,
+        "metrics": evaluation.metrics,
+        "time": _now(),
+    }
+    finite = {key: _number(value) for key, value in record.items()}
+    write_text(folder.test, json.dumps(finite, indent=2, allow_nan=False) + "\n")
+    return record
 
 
 def read_journal(file: Path) -> list[dict[str, Any]]:

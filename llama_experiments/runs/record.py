@@ -25,7 +25,7 @@ from llama_experiments.runs.closing import close_run, plot_tokens
 from llama_experiments.runs.console import Console
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.history import History
-from llama_experiments.runs.journal import Journal, epoch_record
+from llama_experiments.runs.journal import Journal, epoch_record, write_test
 from llama_experiments.runs.mirror import Mirror
 from llama_experiments.runs.movement_report import movement_section, tuning_section
 from llama_experiments.runs.predictions import write_predictions
@@ -208,7 +208,7 @@ class Record:
         if self._journal is None:
             return
         assert self.history.kept is not None, "an epoch was evaluated before"
-        self.history.test = test = self._journal.test(self.history.kept["epoch"], evaluation)
+        self.history.test = test = write_test(self.folder, self.history.kept["epoch"], evaluation)
         write_predictions(self.folder.test_predictions, task, evaluation, examples)
         self.console.test(test)
         self.mirror.changed()

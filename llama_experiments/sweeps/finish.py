@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from llama_experiments.files import write_text
 from llama_experiments.paths import show
 from llama_experiments.runs.ui import PAGE, losses_link
 from llama_experiments.sweeps.base import Job, Sweep, read_jobs
 from llama_experiments.sweeps.home import Home
+from llama_experiments.sweeps.winner import chosen, test_winner
 
 MOST_DRAWN = 50  # jobs in a link, which a browser takes up to some length of
 
@@ -18,6 +20,10 @@ def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
     folder = home.folder
     jobs, missing = read_jobs(folder)
     lines = sweep.report(folder, jobs, missing) if jobs else []
+    if state != "stopped" and (winner := chosen(jobs)) is not None and (tested := test_winner(winner)):
+        lines += [f"{winner.folder.name}: {line}" for line in tested]
+        report = folder / "test.md"
+        write_text(report, "\n".join(["# The best job on the test rows", "", *lines[-len(tested) :]]) + "\n")
     ids = home.children()
     note, kept = reports(folder)
     home.close(state, reason, note or reason, kept, best_tags(jobs, ids))
@@ -32,10 +38,9 @@ def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
 
 def best_tags(jobs: Sequence[Job], ids: Mapping[str, str]) -> dict[str, str]:
     """The best job, as the sweep's tags in MLflow; `ids` are of its runs, by their folders."""
-    ranked = [job for job in jobs if isinstance(job.result.eval_loss, float)]
-    if not ranked:
+    winner = chosen(jobs)
+    if winner is None:
         return {}
-    winner = min(ranked, key=lambda job: float(job.result.eval_loss))
     return {
         "best_job": winner.folder.name,
         "best_run_id": ids.get(str(winner.folder.path.resolve()), ""),

@@ -22,6 +22,7 @@ from llama_experiments.files import write_text
 from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.identity import config_hash
+from llama_experiments.runs.state import read_state
 from llama_experiments.runs.tracker import Tracker
 from llama_experiments.sweeps.ledger import Entry, JobState, Ledger
 from llama_experiments.sweeps.mirror import SweepMirror
@@ -217,10 +218,10 @@ def _in_processes(
         while waiting or running:
             while waiting and slots:
                 job = waiting.pop(0)
-                _make_room(job, sweep, ledger)
+                resumes = _make_room(job, sweep, ledger)
                 progress.started(job)
                 mirror.add(sweep / job.entry.folder)
-                running.append((job, Worker(job.overrides, sweep, job.entry, slots.pop(0), parallel)))
+                running.append((job, Worker(job.overrides, sweep, job.entry, slots.pop(0), parallel, resumes)))
             for job, worker in list(running):
                 if not worker.ended():
                     continue
@@ -242,17 +243,20 @@ def _in_several(job: Planned) -> bool:
     return (job.tree.get("training", {}).get("processes") or 1) > 1
 
 
-def _make_room(job: Planned, sweep: Path, ledger: Ledger) -> None:
-    """An attempt that did not end well makes room for the next: its folder is kept below `earlier/`."""
-    folder = sweep / job.entry.folder
-    if folder.exists() and (folder / "epochs.jsonl").exists():
+def _make_room(job: Planned, sweep: Path, ledger: Ledger) -> bool:
+    """Whether the job goes on with an attempt that was stopped or killed. One that failed is kept below `earlier/`."""
+    folder = RunFolder(sweep / job.entry.folder)
+    state = read_state(folder.path) if folder.epochs.exists() else None
+    resumes = state is not None and state.state in ("stopped", "killed")
+    if folder.epochs.exists() and not resumes:
         attempts = sweep / "earlier"
         attempts.mkdir(exist_ok=True)
         number = sum(1 for other in attempts.iterdir() if other.name.startswith(f"{job.entry.folder}."))
-        os.replace(folder, attempts / f"{job.entry.folder}.{number + 1}")
-    elif folder.exists():
-        shutil.rmtree(folder)  # it had not got beyond Hydra's own files
+        os.replace(folder.path, attempts / f"{job.entry.folder}.{number + 1}")
+    elif folder.path.exists() and not resumes:
+        shutil.rmtree(folder.path)  # it had not got beyond Hydra's own files
     ledger.tell(dataclasses.replace(job.entry, state="started", objective=None, reason=""))
+    return resumes
 
 
 def _ended(

@@ -11,6 +11,7 @@ from llama_experiments.files import write_text
 from llama_experiments.runs.identity import what_counts
 from llama_experiments.sweeps.base import Job
 from llama_experiments.sweeps.ladder import aligned
+from llama_experiments.sweeps.winner import chosen
 
 
 def summarize(folder: Path, jobs: Sequence[Job], missing: Sequence[str]) -> list[str]:
@@ -19,7 +20,7 @@ def summarize(folder: Path, jobs: Sequence[Job], missing: Sequence[str]) -> list
 
     swept = swept_settings(jobs)
     table = _table(jobs, swept)
-    best = _best(jobs)
+    best = chosen(jobs)
     lines = ["# The sweep", "", *table, ""]
     if best is not None:
         lines += [
@@ -65,11 +66,6 @@ def _table(jobs: Sequence[Job], swept: dict[str, list[Any]]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
-
-
-def _best(jobs: Sequence[Job]) -> Job | None:
-    known = [job for job in jobs if isinstance(job.result.eval_loss, float)]
-    return min(known, key=lambda job: float(job.result.eval_loss), default=None)
 
 
 def _name(job: Job, swept: dict[str, list[Any]]) -> str:

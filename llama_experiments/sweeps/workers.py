@@ -27,12 +27,15 @@ NOT_A_JOBS = ("hydra.sweep", "hydra/launcher", "hydra.launcher", "hydra/sweeper"
 class Worker:
     """`python -m llama_experiments OVERRIDES` in the job's folder, which also has what it prints."""
 
-    def __init__(self, overrides: Sequence[str], sweep: Path, entry: Entry, slot: int, parallel: int) -> None:
+    def __init__(
+        self, overrides: Sequence[str], sweep: Path, entry: Entry, slot: int, parallel: int, resumes: bool
+    ) -> None:
         self.slot, self._folder = slot, sweep / entry.folder
         self._folder.mkdir(parents=True, exist_ok=True)
         kept = [override for override in overrides if not override.lstrip("+~").startswith(NOT_A_JOBS)]
         path = str(self._folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-        command = [sys.executable, "-m", "llama_experiments", *kept, f"hydra.run.dir='{path}'"]
+        given = ["resume", str(self._folder.absolute())] if resumes else [*kept, f"hydra.run.dir='{path}'"]
+        command = [sys.executable, "-m", "llama_experiments", *given]
         environment = os.environ | {SWEEP_VARIABLE: str(sweep.absolute())}
         # Several jobs that each take all cores would wait for each other.
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // parallel)))
