@@ -10,7 +10,7 @@ from llama_experiments.paths import show
 from llama_experiments.runs.ui import PAGE, losses_link
 from llama_experiments.sweeps.base import Job, Sweep, read_jobs
 from llama_experiments.sweeps.home import Home
-from llama_experiments.sweeps.winner import chosen, test_winner
+from llama_experiments.sweeps.winner import chosen, on_test_rows
 
 MOST_DRAWN = 50  # jobs in a link, which a browser takes up to some length of
 
@@ -20,7 +20,7 @@ def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
     folder = home.folder
     jobs, missing = read_jobs(folder)
     lines = sweep.report(folder, jobs, missing) if jobs else []
-    if state != "stopped" and (winner := chosen(jobs)) is not None and (tested := test_winner(winner)):
+    if state != "stopped" and (winner := chosen(jobs)) is not None and (tested := on_test_rows(winner)):
         lines += [f"{winner.folder.name}: {line}" for line in tested]
         report = folder / "test.md"
         write_text(report, "\n".join(["# The best job on the test rows", "", *lines[-len(tested) :]]) + "\n")

@@ -244,7 +244,7 @@ def _in_several(job: Planned) -> bool:
 
 
 def _make_room(job: Planned, sweep: Path, ledger: Ledger) -> bool:
-    """Whether the job goes on with an attempt that was stopped or killed. One that failed is kept below `earlier/`."""
+    """Whether the job goes on with an attempt that was stopped or killed; one that failed goes below `earlier/`."""
     folder = RunFolder(sweep / job.entry.folder)
     state = read_state(folder.path) if folder.epochs.exists() else None
     resumes = state is not None and state.state in ("stopped", "killed")

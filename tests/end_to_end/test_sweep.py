@@ -17,6 +17,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from tests.conftest import sentences, write_table
+
 TINY = ["dataset.train_examples=24", "dataset.validation_examples=16", "training.save_model=none"]
 SWEEP = [*TINY, "training.epochs=1", "hydra.sweep.dir=sweep"]
 Run = Callable[..., int]
@@ -200,3 +202,24 @@ def test_a_crash_ends_one_isolated_job(run: Run, tmp_path: Path, monkeypatch: py
         "failed",
         "its process was ended by signal SIGKILL",
     )
+
+
+def test_the_test_rows_are_seen_once_by_the_best_job(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = write_table(tmp_path / "test.csv", [*sentences(10, start=300)])
+    settings = [f"dataset.test={test}", *SWEEP, "training.save_model=best"]
+    own = ["dataset=local_sentiment", f"dataset.train={write_table(tmp_path / 'train.csv', [*sentences(40)])}"]
+    own.append(f"dataset.validation={write_table(tmp_path / 'validation.csv', [*sentences(20, start=100)])}")
+    assert run("-m", "training.learning_rate=1e-5,1e-3", *own, *settings) == 0
+    seen = [file.parent for file in (tmp_path / "sweep").glob("*/test.json")]
+    results = {file.parent: json.loads(file.read_text()) for file in (tmp_path / "sweep").glob("*/result.json")}
+    assert seen == [min(results, key=lambda job: results[job]["eval_loss"])]
+    told = json.loads((seen[0] / "test.json").read_text())
+    said = f"looked at once: loss {told['test_loss']:.4f}, accuracy {told['metrics']['accuracy']:.4f}"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "sweep" / "test.md").read_text()
+    _, children = in_mlflow(tmp_path)
+    assert [child.data.metrics["test_loss"] for child in children if "test_loss" in child.data.metrics] == [
+        told["test_loss"]
+    ]
