@@ -32,8 +32,8 @@ def test_the_names(finished: Finished) -> None:
         "report.md": folder.report,
     }
     there = {path.name: path for path in folder.path.iterdir()}
-    assert there.pop("state.json")
-    assert there.pop(".lock")
+    for name in ("state.json", ".lock", "tracker.json", ".tracker.lock"):
+        assert there.pop(name)
     assert there == named
 
 
