@@ -116,7 +116,7 @@ def test_a_saved_config_in_any_folder_and_settings_with_spaces(folder: RunFolder
 def test_the_report_of_a_run(finished: Finished) -> None:
     report = finished.folder.report.read_text()
     links = re.findall(r"\]\(([^)]*)\)", report)
-    not_for_people = {"report.md", "run.json", "state.json", ".lock"}
+    not_for_people = {"report.md", "run.json", "state.json", ".lock", "tracker.json", ".tracker.lock"}
     there = {path.name for path in finished.folder.path.iterdir()}
     assert {link.rstrip("/") for link in links} == there - not_for_people
     rows = table(report)[2:5]
