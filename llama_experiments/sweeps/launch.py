@@ -100,6 +100,7 @@ def _mirror(jobs: list[Planned], sweep: Path) -> SweepMirror:
     for job in jobs:
         if job.done:
             mirror.add(sweep / job.entry.folder)
+            mirror.ended(sweep / job.entry.folder)
     return mirror
 
 
@@ -185,6 +186,7 @@ def _in_this_process(
             raise
         finally:
             Singleton.set_state(hydra_state)
+            mirror.ended(sweep / job.entry.folder)
             _take_away()
         if returned.status is JobStatus.COMPLETED:
             yield job, _ended(job, ledger, progress, "finished", objective=float(returned.return_value))
@@ -226,6 +228,7 @@ def _in_processes(
                 if not worker.ended():
                     continue
                 running.remove((job, worker))
+                mirror.ended(sweep / job.entry.folder)
                 slots.append(worker.slot)
                 objective, reason = worker.outcome()
                 state: JobState = "failed" if objective is None else "finished"

@@ -29,6 +29,7 @@ class SweepMirror:
 
     def __init__(self, sweep: Path, tracker: Tracker, output_dir: Path) -> None:
         self._sweep, self._tracker, self._uri = sweep, tracker, tracker.resolved_uri(output_dir)
+        self._over: set[Path] = set()
         self._waiting: list[Path] = []  # jobs that are not in MLflow yet as they ended
         self._open: dict[Path, tuple[Follower, Mirroring]] = {}
         self._ends, self._stopped = Event(), Event()
@@ -39,6 +40,10 @@ class SweepMirror:
     def add(self, job: Path) -> None:
         """A job begins in this folder, or has ended there in an earlier run of the sweep."""
         self._waiting.append(job)
+
+    def ended(self, job: Path) -> None:
+        """It is over, whatever its folder says: one that goes on looks killed until it has begun."""
+        self._over.add(job)
 
     @property
     def calls(self) -> int:
@@ -92,6 +97,8 @@ class SweepMirror:
             return
         folder = RunFolder(job)
         status = described.status(folder)  # before the journal is read: of a job that has ended that is whole
+        if status == "KILLED" and job not in self._over and not self._ends.is_set():
+            status = "RUNNING"
         if job not in self._open:
             if told.complete and status != "RUNNING":
                 self._waiting.remove(job)
