@@ -13,6 +13,9 @@ rival's part in a sweep is one run, times the number of rates.
 *process* is the whole command, *training* the epochs with their evaluations, without loading and saving; seconds, and
 seconds of CPU, which other users of the machine disturb less: ratios are of the lowest CPU seconds. Trainer's
 evaluation losses are means of batch means, and TRL's rows are packed ones, so they differ a little from ours.
+
+Figures to quote come from an idle machine with all its cores. Beside other users take --threads 1: threads that wait for
+each other spend most of such a run, and even so bf16 shows less of what it gains.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ def main() -> None:
         if (case.name in options.case if options.case else case.quick is options.quick)
     ]
     print(f"{options.threads} threads, {options.repeat} times; files are in {out}", flush=True)
+    chosen = [case.of(options.share) for case in chosen]
     runs: list[Measured] = []
     rows = []
     for case in chosen:
@@ -66,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--side", type=lambda names: names.split(","), help="only these of a case's sides")
     parser.add_argument("--repeat", type=int, help="3; with --quick 1")
     parser.add_argument("--quick", action="store_true", help="small cases: that all works")
+    parser.add_argument("--share", type=float, default=1.0, help="of a case's rows, where time is short")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every side; %(default)s")
     parser.add_argument("--out", type=Path, default=Path("outputs/speed"), help="a folder; %(default)s")
     parser.add_argument("--extra", type=Path, help="a folder where TRL is installed, where it is not beside us")
@@ -118,6 +123,7 @@ def run_side(
     case: Case, work: Work, side: str, folder: Path, environment: dict[str, str], further: list[str]
 ) -> Measured:
     """One side's process, and what it says of itself."""
+    environment = environment | {"HF_DATASETS_CACHE": str(folder / "datasets")}
     if side == OURS:
         command = [sys.executable, "-m", "llama_experiments", *ours.arguments(case, work, folder, further)]
         child = run_child(command, environment, folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from side_by_side.cases import Work
 from side_by_side.data import Row
-from side_by_side.encoding import Collator, encode, load
+from side_by_side.encoding import encode, load
 
 if TYPE_CHECKING:
     import torch
@@ -85,19 +85,20 @@ def _losses(model: PreTrainedModel, rows: list[Row], work: Work) -> tuple[torch.
     import torch
     from torch.nn.functional import cross_entropy
 
-    batch = Collator(0)(rows)
-    ids, mask = batch["input_ids"], batch["attention_mask"].bool()
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row["input_ids"]) for row in rows], batch_first=True)
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    mask = torch.arange(ids.shape[1]) < lengths[:, None]  # of what is real; the model is not told
     with torch.autocast("cpu", torch.bfloat16, enabled=work.bf16):
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # [batch, length, hidden]
         if work.task == "sentiment":
-            last = mask.sum(dim=1) - 1
-            logits, labels = model.score(hidden[torch.arange(len(rows)), last]), batch["labels"]
+            logits = model.score(hidden[torch.arange(len(rows)), lengths - 1])
+            labels = torch.tensor([row["labels"] for row in rows])
         elif work.task == "text_generation":
             predicts = mask[:, 1:]
             logits, labels = model.lm_head(hidden[:, :-1][predicts]), ids[:, 1:][predicts]
         else:
             both = model.qa_outputs(hidden).float().masked_fill(~mask[:, :, None], -torch.inf)
             logits = both.transpose(1, 2).flatten(0, 1)  # [batch x 2, length]
-            labels = torch.stack([batch["start_positions"], batch["end_positions"]], dim=1).flatten()
+            labels = torch.tensor([row[name] for row in rows for name in ("start_positions", "end_positions")])
     losses = cross_entropy(logits.float(), labels, reduction="sum")
     return (losses / 2, len(rows)) if work.task == "question_answering" else (losses, len(labels))

@@ -65,6 +65,14 @@ class Case:
         """Our name of the task."""
         return {"squad": "question_answering", "wikitext": "text_generation"}.get(self.data, "sentiment")
 
+    def of(self, share: float) -> Case:
+        """The same on a share of the rows."""
+        training, evaluation = self.rows
+        shots = self.technique == "few_shot"  # which need theirs
+        return dataclasses.replace(
+            self, rows=(training if shots else int(training * share), max(8, int(evaluation * share)))
+        )
+
     def work(self, **files: Any) -> Work:
         """What a rival is told."""
         return Work(

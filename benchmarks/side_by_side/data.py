@@ -15,6 +15,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 SHARED = PROJECT.parent / "shared" / "data"
 EMBEDDED = PROJECT / "llama_experiments" / "embedded" / "data"
 SHOTS = 4
+SHOT_LENGTH = 50  # characters, about: so that all of them fit before every row
 
 Row = dict[str, Any]
 
@@ -59,7 +60,7 @@ def _sentiment(folder: str, name: str) -> Callable[[str], list[Row]]:
 
 def _shots() -> list[Row]:
     """Just as many training rows as are shown, two of each class, so that every side shows the same."""
-    rows = [row for row in READERS["sst2"]("train") if 40 <= len(row["text"]) <= 60]
+    rows = sorted(READERS["sst2"]("train"), key=lambda row: abs(len(row["text"]) - SHOT_LENGTH))
     return [row for label in (0, 1) for row in [row for row in rows if row["label"] == label][: SHOTS // 2]]
 
 

@@ -1,20 +1,18 @@
-"""The same tokens as ours, made with the tokenizer that `AutoTokenizer` loads; and batches of them for Trainer."""
+"""The same tokens as ours, made with the tokenizer that `AutoTokenizer` loads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from side_by_side.cases import Work
 from side_by_side.data import Row, read_rows
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 STRIDE = 128  # tokens of a context that neighbouring windows share
-IGNORED = -100  # a label that is no label
-Parts = dict[str, list[Row]]
+PARTS = ("train", "validation")
 
 
 def load(work: Work) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -53,14 +51,26 @@ def _freeze(model: PreTrainedModel, layers: int) -> None:
             layer.requires_grad_(True)
 
 
-def encode(work: Work, tokenizer: PreTrainedTokenizerFast) -> Parts:
-    """Both parts as examples: `input_ids` and labels."""
-    make: Callable[[list[Row], Work, PreTrainedTokenizerFast], list[Row]] = {
-        "sentiment": _classes,
-        "question_answering": _spans,
-        "text_generation": _windows,
-    }[work.task]
-    return {part: make(read_rows(getattr(work, part)), work, tokenizer) for part in ("train", "validation")}
+def encode(work: Work, tokenizer: PreTrainedTokenizerFast) -> dict[str, list[Row]]:
+    """Both parts as examples: `input_ids` and, but for texts, labels."""
+    return {part: MAKERS[work.task](read_rows(getattr(work, part)), work, tokenizer) for part in PARTS}
+
+
+def tables(work: Work, tokenizer: PreTrainedTokenizerFast) -> Any:
+    """The same as the tutorials make it, with `datasets`: `load_dataset` and a batched `map`."""
+    import datasets
+
+    datasets.disable_progress_bars()
+
+    def examples(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        made = MAKERS[work.task](rows, work, tokenizer)
+        found = {name: [example[name] for example in made] for name in made[0]}
+        ids = found["input_ids"]
+        return found | {"attention_mask": [[1] * len(own) for own in ids], "length": [len(own) for own in ids]}
+
+    loaded = datasets.load_dataset("json", data_files={part: getattr(work, part) for part in PARTS})
+    return loaded.map(examples, batched=True, remove_columns=loaded["train"].column_names)
 
 
 def _classes(rows: list[Row], work: Work, tokenizer: PreTrainedTokenizerFast) -> list[Row]:
@@ -69,14 +79,10 @@ def _classes(rows: list[Row], work: Work, tokenizer: PreTrainedTokenizerFast) ->
 
 
 def _windows(rows: list[Row], work: Work, tokenizer: PreTrainedTokenizerFast) -> list[Row]:
-    """Windows of documents that share a token, so that each is predicted once."""
+    """Windows of documents that share a token, so that each is predicted once; the collator makes their labels."""
     step = work.max_length - 1
     documents = [[*ids, tokenizer.eos_token_id] for ids in tokenizer([row["text"] for row in rows])["input_ids"]]
-    return [
-        {"input_ids": ids[at : at + work.max_length], "labels": ids[at : at + work.max_length]}
-        for ids in documents
-        for at in range(0, len(ids) - 1, step)
-    ]
+    return [{"input_ids": ids[at : at + work.max_length]} for ids in documents for at in range(0, len(ids) - 1, step)]
 
 
 def _spans(rows: list[Row], work: Work, tokenizer: PreTrainedTokenizerFast) -> list[Row]:
@@ -102,25 +108,8 @@ def _spans(rows: list[Row], work: Work, tokenizer: PreTrainedTokenizerFast) -> l
     return examples
 
 
-class Collator:
-    """Examples to a batch with an attention mask, padded to its longest or to a fixed length."""
-
-    def __init__(self, pad: int, length: int | None = None) -> None:
-        self.pad, self.length = pad, length
-
-    def __call__(self, examples: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """The batch."""
-        import torch
-
-        rows = [example["input_ids"] for example in examples]
-        width = self.length or max(map(len, rows))
-        batch = {
-            "input_ids": torch.tensor([ids + [self.pad] * (width - len(ids)) for ids in rows]),
-            "attention_mask": torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in rows]),
-        }
-        for name in examples[0].keys() - {"input_ids"}:
-            values: list[Any] = [example[name] for example in examples]
-            if isinstance(values[0], list):
-                values = [own + [IGNORED] * (width - len(own)) for own in values]
-            batch[name] = torch.tensor(values)
-        return batch
+MAKERS: dict[str, Callable[[list[Row], Work, PreTrainedTokenizerFast], list[Row]]] = {
+    "sentiment": _classes,
+    "question_answering": _spans,
+    "text_generation": _windows,
+}

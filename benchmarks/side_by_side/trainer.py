@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from side_by_side.cases import PEFT, TUTORIAL, Work
-from side_by_side.encoding import Collator, encode, load
+from side_by_side.encoding import load, tables
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainingArguments
@@ -19,35 +19,42 @@ def run(work: Work, way: str) -> dict[str, Any]:
     import transformers
 
     model, tokenizer = load(work)
-    parts = encode(work, tokenizer)
-    lengths = {part: [len(row["input_ids"]) for row in rows] for part, rows in parts.items()}
+    parts = tables(work, tokenizer)
     if way == PEFT:
         import peft
 
         settings = peft.LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], task_type="SEQ_CLS")
         model = peft.get_peft_model(model, settings)
     fixed = way == TUTORIAL
-    data: dict[str, Any] = dict(parts)
-    if not fixed:
-        data = {
-            part: [row | {"length": size} for row, size in zip(rows, lengths[part], strict=True)]
-            for part, rows in parts.items()
-        }
-    pad = Collator(tokenizer.pad_token_id, work.max_length if fixed else None)
+    padding: dict[str, Any] = {"padding": "max_length", "max_length": work.max_length} if fixed else {}
+    if work.task == "text_generation":
+        if fixed:
+            parts = parts.map(lambda rows: _padded_texts(rows, work.max_length, tokenizer.pad_token_id), batched=True)
+        collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False)
+    else:
+        collator = transformers.DataCollatorWithPadding(tokenizer, **padding)
     trainer = timed(transformers.Trainer)(
         model=model,
         args=arguments(work, best=not fixed),
-        train_dataset=data["train"],
-        eval_dataset=data["validation"],
-        data_collator=(lambda rows: pad([{k: v for k, v in row.items() if k != "length"} for row in rows])),
+        train_dataset=parts["train"],
+        eval_dataset=parts["validation"],
+        data_collator=collator,
         processing_class=tokenizer,
     )
     trainer.train()
-    return result(trainer) | {"tokens": sum(lengths["train"])}
+    return result(trainer) | {"tokens": sum(parts["train"]["length"])}
+
+
+def _padded_texts(rows: dict[str, list[Any]], length: int, pad: int) -> dict[str, list[Any]]:
+    """Windows padded beforehand; the collator ignores pad tokens as labels."""
+    return {
+        "input_ids": [ids + [pad] * (length - len(ids)) for ids in rows["input_ids"]],
+        "attention_mask": [mask + [0] * (length - len(mask)) for mask in rows["attention_mask"]],
+    }
 
 
 def arguments(work: Work, best: bool, kind: type | None = None, **further: Any) -> TrainingArguments:
-    """The tutorial's: defaults. The best: rows of similar lengths, bf16 where it helps, less saved, less logged."""
+    """The tutorial's: defaults. The best: rows of similar lengths, bf16 where it helps, less saved."""
     import transformers
 
     given: dict[str, Any] = {
@@ -58,6 +65,7 @@ def arguments(work: Work, best: bool, kind: type | None = None, **further: Any) 
         "per_device_train_batch_size": work.batch_size,
         "eval_strategy": "epoch",
         "save_strategy": "epoch",
+        "logging_strategy": "epoch",
         "report_to": "mlflow",
         "seed": work.seed,
         "use_cpu": True,
@@ -73,8 +81,6 @@ def arguments(work: Work, best: bool, kind: type | None = None, **further: Any) 
             "save_strategy": "best",
             "metric_for_best_model": "eval_loss",
             "save_only_model": True,
-            "logging_strategy": "epoch",
-            "remove_unused_columns": False,
         }
     made: TrainingArguments = (kind or transformers.TrainingArguments)(**given | further)
     return made
@@ -111,11 +117,10 @@ def timed(trainer: type[Trainer]) -> type[Trainer]:
 
 
 def result(trainer: Any) -> dict[str, Any]:
-    """Spans and losses; the training loss is the mean of the last epoch's where it was logged by epoch."""
+    """Spans, and the last epoch's losses."""
     history = trainer.state.log_history
-    train = [entry["loss"] for entry in history if "loss" in entry]
     return {
         "spans": trainer.spans,
-        "train_loss": train[-1] if train else None,
+        "train_loss": [entry["loss"] for entry in history if "loss" in entry][-1],
         "eval_loss": [entry["eval_loss"] for entry in history if "eval_loss" in entry][-1],
     }

@@ -9,22 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from side_by_side.cases import Work
-from side_by_side.encoding import encode, load
+from side_by_side.encoding import load, tables
 from side_by_side.trainer import arguments, result, timed
 
 
 def run(work: Work, way: str) -> dict[str, Any]:
     """The same tokens, packed; a batch's rows are full, so an epoch has fewer steps than ours."""
-    import datasets
     from trl import SFTConfig, SFTTrainer
 
-    datasets.disable_progress_bars()
     model, tokenizer = load(work)
-    parts = encode(work, tokenizer)
-    tables = {
-        part: datasets.Dataset.from_list([{"input_ids": row["input_ids"]} for row in rows])
-        for part, rows in parts.items()
-    }
+    parts = tables(work, tokenizer)
+    tokens = sum(parts["train"]["length"])
+    parts = parts.select_columns(["input_ids"])
     settings = arguments(
         work,
         True,
@@ -34,15 +30,14 @@ def run(work: Work, way: str) -> dict[str, Any]:
         eval_packing=True,
         max_length=work.max_length,
         train_sampling_strategy="random",  # packed rows are of one length
-        remove_unused_columns=True,
         gradient_checkpointing=False,  # TRL's default costs a third more
     )
     trainer = timed(SFTTrainer)(
         model=model,
         args=settings,
-        train_dataset=tables["train"],
-        eval_dataset=tables["validation"],
+        train_dataset=parts["train"],
+        eval_dataset=parts["validation"],
         processing_class=tokenizer,
     )
     trainer.train()
-    return result(trainer) | {"tokens": sum(len(row["input_ids"]) for row in parts["train"])}
+    return result(trainer) | {"tokens": tokens}
