@@ -14,8 +14,8 @@ rival's part in a sweep is one run, times the number of rates.
 seconds of CPU, which other users of the machine disturb less: ratios are of the lowest CPU seconds. Trainer's
 evaluation losses are means of batch means, and TRL's rows are packed ones, so they differ a little from ours.
 
-Figures to quote come from an idle machine with all its cores. Beside other users take --threads 1: threads that wait for
-each other spend most of such a run, and even so bf16 shows less of what it gains.
+Figures to quote come from an idle machine with all its cores. Beside other users take --threads 1: threads that wait
+for each other spend most of such a run, and even so bf16 shows less of what it gains.
 """
 
 from __future__ import annotations
