@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test lint ui bench bench-quick clean
+.PHONY: help install train test lint ui bench bench-quick audit clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,11 @@ bench: $(VENV)/.installed ## speed beside Trainer, TRL, peft and a bare loop, ho
 
 bench-quick: $(VENV)/.installed ## the same in small, under three minutes
 	$(BIN)/python benchmarks/speed.py --quick $(ARGS)
+
+# A folder of its own: what audits is no part of what is audited.
+audit: $(VENV)/.installed ## ask the advisory database about the pinned packages (needs the network)
+	$(BIN)/python -m pip install --quiet --target $(VENV)/audit pip-audit
+	PYTHONPATH=$(VENV)/audit $(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r constraints.txt $(ARGS)
 
 clean: ## delete .venv and caches (outputs/ stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info

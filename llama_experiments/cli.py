@@ -6,6 +6,7 @@ mistake leaves nothing behind. Nothing imported at the top of this module import
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from argparse import Namespace
@@ -31,18 +32,24 @@ from llama_experiments.command_line.replay import replay_overrides
 from llama_experiments.command_line.resuming import resume, unfinished_run
 from llama_experiments.errors import ConfigError, Mistake, UserError, lost_process, offer, tell
 from llama_experiments.paths import not_writable, show
+from llama_experiments.plugins import OPTION, named_on
 from llama_experiments.runs.saved import SavedRun, find_run
+from llama_experiments.secrets import print_hidden
 from llama_experiments.training.stopping import Stopped
 from llama_experiments.verbs import run_verb, verbs
 
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses
+# What the system says of a file, which is no mistake of ours.
+OF_FILES = ("EACCES", "EDQUOT", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, 2 for a user's mistake, 128 plus a signal's number."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.excepthook = print_hidden
     try:
-        return run_arguments(arguments)
+        with named_on(arguments) as rest:
+            return run_arguments(rest)
     except UserError as error:
         if is_first():  # the others make the same mistake
             tell(error)
@@ -62,6 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output went away; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is None or errno.errorcode.get(error.errno or 0) not in OF_FILES:
+            raise
+        tell(UserError(f"{str(error.filename)[:200]}: {error.strerror}"))
+        return MISTAKE
 
 
 def run_arguments(arguments: list[str]) -> int:
@@ -149,6 +161,7 @@ def parse_options(arguments: list[str]) -> Namespace:
     """
     parser = get_args_parser()
     known = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    known.add(OPTION)
 
     def refuse(message: str) -> NoReturn:
         word = next((a for a in arguments if a.startswith("--") and a.split("=")[0] not in known), "")

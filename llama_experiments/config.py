@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import math
 import types
 import typing
@@ -15,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypeVar, Union
 
 from llama_experiments.errors import ConfigError, Mistake, SettingError, nearest, offer
+from llama_experiments.plugins import OPTION, may_be_named
 
 ALLOWED_PREFIX = "llama_experiments."
 MISSING = "???"
@@ -111,16 +113,19 @@ class _Builder:
     def _target(self, node: Mapping[str, Any], expected: type, path: str) -> type | _Invalid:
         """The class to build: what `_target_` names, or the class the field expects."""
         target = node.get("_target_")
+        here = _join(path, "_target_")
+        if target is None and _is_abstract(expected):
+            return self.note(here, f"is required: which kind of {expected.__name__}, as the files of conf/ say it")
         if target is None:
             return expected
-        here = _join(path, "_target_")
-        if not isinstance(target, str) or not target.startswith(ALLOWED_PREFIX):
+        if not isinstance(target, str) or not may_be_named(target, ALLOWED_PREFIX):
             # Before any import: importing is already running somebody's code.
-            return self.note(here, f"{_show(target)} is not one of ours: a _target_ starts with {ALLOWED_PREFIX!r}")
+            sentence = f"{_show(target)} is not one of ours: a _target_ starts with {ALLOWED_PREFIX!r}"
+            return self.note(here, f"{sentence}, or with a module of yours that {OPTION} names on the command line")
         module_name, _, name = target.rpartition(".")
         try:
             module = importlib.import_module(module_name)
-        except ModuleNotFoundError:
+        except (ModuleNotFoundError, ValueError, TypeError):  # the latter of names with empty parts
             return self.note(here, f"there is no module '{module_name}'")
         cls = getattr(module, name, None)
         if not isinstance(cls, type) or not dataclasses.is_dataclass(cls) or not issubclass(cls, expected):
@@ -131,6 +136,8 @@ class _Builder:
             ]
             advice = f"; {offer(name, ours, 'there are')}" if ours else ""
             return self.note(here, f"'{target}' is not a {expected.__name__}{advice}")
+        if _is_abstract(cls):
+            return self.note(here, f"'{target}' is what the kinds of {expected.__name__} have in common; name one")
         return cls
 
     def value(self, value: Any, hint: Any, path: str) -> Any:
@@ -202,6 +209,8 @@ def _convert_scalar(value: Any, hint: type) -> Any:
             return value
         raise _Wrong("true or false")
     if hint is str:
+        if isinstance(value, str) and "\0" in value:
+            raise _Wrong("text without zero bytes")
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             return str(value)
         raise _Wrong("text")
@@ -242,6 +251,12 @@ def _settings_of_groups(cls: type) -> dict[str, str]:
     if "training" in groups:  # the group people mean when a name is in two
         paths |= {field.name: f"training.{field.name}" for field in dataclasses.fields(groups["training"])}
     return paths
+
+
+def _is_abstract(cls: type) -> bool:
+    """Whether a class leaves a method to its subclasses."""
+    methods = (getattr(cls, name) for name in dir(cls) if not name.startswith("__"))
+    return any("NotImplementedError" in method.__code__.co_names for method in methods if inspect.isfunction(method))
 
 
 def _is_component(hint: Any) -> bool:

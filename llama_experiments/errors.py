@@ -98,5 +98,7 @@ def offer(word: str, candidates: Iterable[str], what: str) -> str:
 def tell(error: UserError) -> None:
     """Say a mistake to the user, once."""
     if not getattr(error, "told", False):
-        print(error, file=sys.stderr, flush=True)
+        from llama_experiments.secrets import hidden
+
+        print(hidden(str(error)), file=sys.stderr, flush=True)
         error.told = True  # type: ignore[attr-defined]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
+
+from llama_experiments.errors import UserError
+from llama_experiments.paths import show
 
 
 @contextlib.contextmanager
@@ -68,6 +72,25 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file, or nothing."""
     with replaced(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object of a JSON file.
+
+    Raises:
+        UserError: it is missing, no JSON, or something else than an object.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {show(path)}") from error
+    except OSError as error:
+        raise UserError(f"{show(path)} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{show(path)} is damaged: {error}") from error
+    if not isinstance(told, dict):
+        raise UserError(f"{show(path)} is damaged: it holds no JSON object")
+    return told
 
 
 def open_file(path: Path) -> BinaryIO:

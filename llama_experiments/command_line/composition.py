@@ -29,6 +29,7 @@ from llama_experiments.command_line.config_files import (
     show_path,
 )
 from llama_experiments.command_line.hydra_errors import COMMAND_LINE, first_lines, mistake_of
+from llama_experiments.command_line.hydra_settings import refuse_hydra_settings
 from llama_experiments.command_line.overrides import (
     chosen,
     first_of_sweep,
@@ -130,7 +131,12 @@ def compose_command(
     try:
         with initialize_config_dir(str(primary), version_base="1.3", job_name="llama_experiments"):
             config = compose(name, overrides=kept, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+            if config_dirs:
+                ours = [first_of_sweep(override) for override in parsed if _is_ours(override, primary)]
+                refuse_hydra_settings(config, compose(name, overrides=ours, return_hydra_config=True))
+    except RecursionError as error:
+        raise ConfigError([Mistake("", "the defaults of the config files name one another without end")]) from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         named = [find_config(roots, o.key_or_group, c) for o in parsed for c in chosen(o)]
         files = [file for file in (*named, find_config(roots, "", name)) if file is not None]
         raise ConfigError([*mistakes, mistake_of(error, roots, files)]) from error
@@ -139,6 +145,14 @@ def compose_command(
     if mistakes:
         raise ConfigError([*mistakes, *_further_mistakes(composition)])
     return composition
+
+
+def _is_ours(override: Override, primary: Path) -> bool:
+    """Whether an override is about Hydra, as the user has it, or chooses a file of ours."""
+    group = override.key_or_group
+    if group.startswith("hydra"):
+        return True
+    return is_group([primary], group) and all(find_config([primary], group, choice) for choice in chosen(override))
 
 
 def _plain_choice(override: Override, roots: Sequence[Path]) -> Override:

@@ -58,7 +58,7 @@ def has_key(file: Path, path: str) -> bool:
     """Whether a YAML file itself sets the dotted path."""
     try:
         node = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: no UTF-8, or no date
         return False
     for key in path.split("."):
         if not isinstance(node, dict) or key not in node:

@@ -26,7 +26,7 @@ def mistake_of(error: BaseException, roots: Sequence[Path], files: Sequence[Path
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return Mistake("", f"line {mark.line + 1} is not YAML: {error.problem}", show_path(Path(mark.name)))
-    if isinstance(error, yaml.YAMLError | UnicodeDecodeError):
+    if isinstance(error, yaml.YAMLError | ValueError) and not isinstance(error, OmegaConfBaseException):
         broken = next((file for file in files if not _is_yaml(file)), None)
         return Mistake("", f"is not YAML: {first_lines(error)}", show_path(broken) if broken else "")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -67,6 +67,6 @@ def _says(word: str, files: Sequence[Path]) -> str:
 def _is_yaml(file: Path) -> bool:
     try:
         yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return False
     return True

@@ -145,10 +145,14 @@ def _remove_if_nothing_ran(folder: Path) -> None:
 
 
 def build_experiment(composition: Composition) -> Any:
-    from llama_experiments.config import build
+    from llama_experiments.config import build, leaves
     from llama_experiments.experiment import Experiment
     from llama_experiments.preflight import problems
+    from llama_experiments.secrets import secret_settings
 
+    typed = {override.key_or_group: override.input_line for override in composition.overrides}
+    if found := secret_settings(typed | leaves(composition.tree)):
+        raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in found])
     experiment = build(composition.tree, Experiment, composition.origin)
     if found := problems(experiment):
         raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in found])

@@ -77,13 +77,13 @@ def unfinished_run(tree: dict[str, Any], output_dir: Path) -> SavedRun | None:
     from llama_experiments.runs.saved import SavedRun
 
     for file in sorted(output_dir.glob("*/*/state.json"), reverse=True):
-        state = read_state(file.parent)
-        if state is None or state.state not in ("stopped", "killed", "failed"):
-            continue
-        saved = SavedRun(RunFolder(file.parent))
         try:
+            state = read_state(file.parent)
+            if state is None or state.state not in ("stopped", "killed", "failed"):
+                continue
+            saved = SavedRun(RunFolder(file.parent))
             same = same_run(saved.plain_config(), tree)
-        except UserError:  # a config that cannot be read is not equal
+        except UserError:  # what cannot be read is not equal
             continue
         if same and not is_held(file.parent):
             return saved

@@ -42,11 +42,9 @@ class Compared:
         return right
 
     def _table(self) -> dict[str, Any]:
-        import pyarrow.parquet as pq
+        from llama_experiments.runs.written import read_table
 
-        table = pq.read_table(self.run.folder.predictions)
-        wanted = [name for name in ("row", "group", "metric_sum", "metric_count") if name in table.column_names]
-        return {name: table[name].to_numpy() for name in wanted}
+        return read_table(self.run.folder.predictions, "row", "metric_sum", "metric_count")
 
 
 def find_runs(words: Sequence[str], uri: str | None) -> list[SavedRun]:

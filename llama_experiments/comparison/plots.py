@@ -25,7 +25,9 @@ def plot_comparison(comparison: Comparison, file: Path) -> None:
     for place, run in enumerate(runs):
         color = colormaps["viridis"](0.9 * place / max(1, len(runs) - 1))
         for curve, style in (("eval_loss", "o-"), ("train_loss", ":")):
-            points = [(epoch["epoch"], epoch[curve]) for epoch in run.run.epochs() if isinstance(epoch[curve], float)]
+            points = [
+                (epoch["epoch"], epoch[curve]) for epoch in run.run.epochs() if isinstance(epoch.get(curve), float)
+            ]
             if points:
                 named = comparison.names[place] if curve == "eval_loss" and len(runs) <= NAMED else None
                 left.plot(*zip(*points, strict=True), style, color=color, linewidth=1.5, markersize=3, label=named)

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,7 +46,7 @@ def check_encoding(path: Path) -> None:
             decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise UserError(f"{path.name} ends in the middle of a UTF-8 character") from error
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path.name} is not a whole gzip file: {error}") from error
 
 
@@ -91,6 +92,8 @@ def _broken_json(path: Path) -> str | None:
             json.loads(text)
         except json.JSONDecodeError as error:
             return f"{path.name} is not JSON: {error.msg} at line {error.lineno}"
+        except (ValueError, RecursionError) as error:
+            return f"{path.name} is not JSON: {error}"
         return None
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -98,6 +101,8 @@ def _broken_json(path: Path) -> str | None:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 return f"{path.name}: line {number} is not JSON: {error.msg} at column {error.colno}"
+            except (ValueError, RecursionError) as error:
+                return f"{path.name}: line {number} is not JSON: {error}"
             if not isinstance(row, dict):
                 return f"{path.name}: line {number} is not an object with columns"
     return None

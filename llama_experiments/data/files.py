@@ -212,5 +212,5 @@ def _first_json_rows(path: Path) -> list[Any]:
             if first.lstrip().startswith("["):
                 return list(json.loads(first + lines.read()))[:FIRST_ROWS]
             return [json.loads(line) for line in [first, *itertools.islice(lines, FIRST_ROWS)] if line.strip()]
-        except ValueError:  # told with its place when the file is read
+        except (ValueError, RecursionError):  # told with its place when the file is read
             return []

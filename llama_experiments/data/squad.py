@@ -36,6 +36,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             tree = json.loads(stream.read().decode("utf-8-sig"))
         except json.JSONDecodeError as error:
             raise UserError(f"{path.name} is not JSON: {error.msg} at line {error.lineno}") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
+            raise UserError(f"{path.name} is not JSON: {error}") from error
     for article, where in _listed(tree, "data", path, ""):
         title = article.get("title", "")
         for paragraph, below in _listed(article, "paragraphs", path, where):

@@ -113,6 +113,7 @@ class Checkpoint(Model):
     def load(self, task: Task, seed: int, quantization: BitsAndBytesConfig | None = None) -> Loaded:
         import torch
         from huggingface_hub.errors import StrictDataclassError
+        from safetensors import SafetensorError
 
         from llama_experiments.models.tokenizer import load_tokenizer
 
@@ -134,7 +135,16 @@ class Checkpoint(Model):
                     **task.model_settings(),
                     **self._attention(),
                 )
-        except (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, StrictDataclassError) as error:
+        except (
+            OSError,
+            ValueError,
+            ImportError,
+            RuntimeError,
+            TypeError,
+            KeyError,
+            StrictDataclassError,
+            SafetensorError,
+        ) as error:
             reason = f"config.json: unknown {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise UserError(f"model.checkpoint: {folder} cannot be loaded: {reason[:300]}") from error
         fresh, left_over = audit(info, task, folder)

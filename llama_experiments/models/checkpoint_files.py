@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,15 @@ from llama_experiments.errors import UserError, offer
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 ADAPTER = "adapter_config.json"
+# Of a value, by what safetensors calls its type.
+BITS = (
+    dict.fromkeys(("F64", "I64", "U64", "C64"), 64)
+    | dict.fromkeys(("F32", "I32", "U32"), 32)
+    | dict.fromkeys(("F16", "BF16", "I16", "U16"), 16)
+    | dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8)
+    | {"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
+)
+LARGEST_HEADER = 100_000_000  # bytes; safetensors takes no more either
 
 
 def checkpoint_problem(folder: Path) -> str | None:
@@ -63,7 +75,7 @@ def model_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} has no config.json: {_instead_of_a_model(folder)}")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no settings")
@@ -111,9 +123,28 @@ def indexed_files(folder: Path) -> list[str]:
         UserError: it is no such index.
     """
     try:
-        return sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+        strange = next((name for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", name)), None)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"{folder / INDEX} is not an index of weights") from error
+    if strange is not None:
+        raise UserError(f"{folder / INDEX} names {strange!r}: weights are safetensors files beside it")
+    return names
+
+
+def _end_of_data(entries: Iterable[dict[str, Any]]) -> int:
+    """Where the last tensor ends, each beginning where another ended and as long as its shape says.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not so.
+    """
+    end = 0
+    for start, stop, entry in sorted(((*entry["data_offsets"], entry) for entry in entries), key=lambda one: one[:2]):
+        size = math.prod(entry["shape"]) * BITS[entry["dtype"]] // 8
+        if start != end or stop - start != size or any(type(side) is not int or side < 0 for side in entry["shape"]):
+            raise ValueError("tensors that do not lie end to end")
+        end = stop
+    return end
 
 
 def read_header(file: Path) -> dict[str, dict[str, Any]]:
@@ -128,13 +159,13 @@ def read_header(file: Path) -> dict[str, dict[str, Any]]:
         raise damaged
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
-        if length > size - 8:
+        if length > min(size - 8, LARGEST_HEADER):
             raise damaged
         try:
             header = json.loads(stream.read(length))
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+            end = _end_of_data(tensors.values())
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise damaged from error
     if 8 + length + end != size:
         raise damaged

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llama_experiments.errors import UserError
 from llama_experiments.files import write_text
+from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -108,9 +110,28 @@ def write_test(folder: RunFolder, epoch: int, evaluation: Evaluation) -> dict[st
 
 
 def read_journal(file: Path) -> list[dict[str, Any]]:
-    """The records of one of a run's `.jsonl` files; a torn last line, of a run that was killed, is not one."""
-    lines = file.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    """The records of one of a run's `.jsonl` files; a torn last line, of a run that was killed, is not one.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise UserError(f"{show(file)} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{show(file)} is damaged: it is not UTF-8") from error
+    return [_record(file, number, line) for number, line in enumerate(lines[:-1], 1) if line]
+
+
+def _record(file: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{show(file)} is damaged: line {number} is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{show(file)} is damaged: line {number} is no record")
+    return record
 
 
 def cut_journals(folder: RunFolder, steps: int, epoch: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from llama_experiments.errors import UserError
 from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.state import Word, read_state
@@ -26,7 +27,7 @@ class Listed:
     task: str
     technique: str
     state: str
-    loss: float | str | None  # of the kept epoch
+    loss: float | None  # of the kept epoch; None where there is none, or it is no number
     started: int  # milliseconds since 1970
 
 
@@ -49,20 +50,30 @@ def _folders(folder: Path, deep: int) -> Iterator[Path]:
 
 def _read(folder: Path) -> Listed:
     run = RunFolder(folder)
-    tags = _json(run.run).get("tags", {})
+    tags = _json(run.run).get("tags")
+    tags = tags if isinstance(tags, dict) else {}
     result = _json(run.result)
-    state = read_state(folder)
+    try:
+        state = read_state(folder)
+    except UserError:  # damaged: one run keeps no other from being listed
+        state = None
     started = state.started if state else int(run.epochs.stat().st_mtime * 1000)
     word = state.state if state else "finished" if result else "killed"
     task, technique = tags.get("task") or result.get("task"), tags.get("technique") or result.get("technique")
-    return Listed(folder, task or "--", technique or "--", word, result.get("eval_loss"), started)
+    loss = result.get("eval_loss")
+    return Listed(folder, _plain(task), _plain(technique), word, loss if isinstance(loss, float) else None, started)
+
+
+def _plain(told: Any) -> str:
+    """A word for the terminal, which follows what is not printable."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(told or "--"))
 
 
 def _json(file: Path) -> dict[str, Any]:
     """A file of a run that may be of an earlier version, or damaged: then the line says less."""
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 
@@ -72,7 +83,7 @@ def table(runs: Sequence[Listed]) -> list[str]:
     now = time.time() * 1000
     rows = [("run", "task", "technique", "state", "loss", "age")]
     for run in runs:
-        loss = f"{run.loss:.4f}" if isinstance(run.loss, float) else "--" if run.loss is None else str(run.loss)
+        loss = "--" if run.loss is None else f"{run.loss:.4f}"
         rows.append((show(run.folder), run.task, run.technique, run.state, loss, _age((now - run.started) / 1000)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -33,6 +33,7 @@ from llama_experiments.runs.reference import Reference
 from llama_experiments.runs.result import Cost
 from llama_experiments.runs.resumption import check_unchanged, note_resumption
 from llama_experiments.runs.state import Held
+from llama_experiments.secrets import hidden
 from llama_experiments.tasks.base import Task
 from llama_experiments.techniques import proof
 from llama_experiments.training.checkpoint import Checkpoint, Place
@@ -245,8 +246,9 @@ class Record:
             why = f"{str(error) or 'interrupted'}{where}"
         else:
             why = lost or (str(error) if ours else f"{type(error).__name__}: {error}")
+        why = hidden(why)
         if not stopped and not ours and not lost:
-            write_text(self.folder.traceback, "".join(traceback.format_exception(error)))
+            write_text(self.folder.traceback, hidden("".join(traceback.format_exception(error))))
         self._held.tell("stopped" if stopped else "failed", why)
         if self.history.hygiene is not None:
             plot_tokens(self.history.hygiene, self.folder)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llama_experiments.files import read_json
 from llama_experiments.runs.saved import SavedRun
+from llama_experiments.runs.written import damaged
 
 # Of a step or an epoch, what the mathematics says; seconds and clock times are the machine's.
 OF_A_STEP: tuple[str, ...] = ("examples_hash", "loss_sum", "count", "learning_rate", "gradient_norm")
@@ -83,6 +84,15 @@ class Reproduction:
         return {"identical": self.identical, **dataclasses.asdict(self)}
 
 
+def check_recorded(run: SavedRun) -> None:
+    """Whether a run's records can be compared with anything: known before it is run again.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    run.steps(), run.epochs(), _tensors(run)
+
+
 def compare_with(old: SavedRun, new: SavedRun, config_changes: Mapping[str, tuple[Any, Any]]) -> Reproduction:
     """Compare a run with its repetition, as far as the older one came.
 
@@ -128,8 +138,11 @@ def _tensors(run: SavedRun) -> dict[str, str]:
     file = run.folder.movement
     if not file.exists():
         return {}
-    told = json.loads(file.read_text(encoding="utf-8"))
-    return {name: tensor["after"] for name, tensor in told.items()}
+    told = read_json(file)
+    try:
+        return {name: str(tensor["after"]) for name, tensor in told.items()}
+    except (KeyError, TypeError) as error:
+        raise damaged(file, "it does not list tensors with their hashes") from error
 
 
 def causes_between(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cause]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from llama_experiments.files import write_text
+from llama_experiments.files import read_json, write_text
 from llama_experiments.runs.folder import RunFolder
 
 
@@ -49,5 +49,11 @@ class Result:
 
 
 def read_result(folder: RunFolder) -> Result:
-    """The result that a finished run left."""
-    return Result(**json.loads(folder.result.read_text(encoding="utf-8")))
+    """The result that a finished run left.
+
+    Raises:
+        UserError: the file is damaged, or of a version with other fields.
+    """
+    from llama_experiments.runs.written import as_written
+
+    return as_written(read_json(folder.result), Result, folder.result)

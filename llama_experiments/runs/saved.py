@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from llama_experiments.command_line.composition import Composition, compose_command
 from llama_experiments.command_line.hydra_errors import first_lines
 from llama_experiments.command_line.replay import refuse_unsafe_replay
-from llama_experiments.errors import UserError
+from llama_experiments.errors import SettingError, UserError
+from llama_experiments.files import read_json
 from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.state import State, read_state
@@ -32,6 +33,9 @@ class SavedRun:
     """What a run left behind. Nothing is read before it is asked for, but that the folder is a run's."""
 
     folder: RunFolder
+
+    def __post_init__(self) -> None:
+        _refuse_links(self.folder.path)
 
     @property
     def name(self) -> str:
@@ -71,14 +75,17 @@ class SavedRun:
         try:
             told = yaml.safe_load(file.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
             return {str(group): str(choice) for group, choice in told.items() if choice}
-        except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
             return {}
 
     def overrides(self) -> list[str]:
         """Of its command line."""
         file = self.folder.hydra / "overrides.yaml"
-        told = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else []
-        return [str(override) for override in told or []]
+        try:
+            told = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else []
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+            raise UserError(f"{show(file)} is damaged: {' '.join(str(error).split())}") from error
+        return [str(override) for override in told] if isinstance(told, list) else []
 
     def environment(self) -> dict[str, Any]:
         """What its numbers depend on beside its config.
@@ -86,11 +93,16 @@ class SavedRun:
         Raises:
             UserError: the run ended before it was known, or the file is damaged.
         """
-        return self._json(self.folder.environment, "the run ended before it had loaded its data and model")
+        from llama_experiments.runs.written import read_environment
+
+        file = self.folder.environment
+        if not file.exists():
+            raise UserError(f"there is no file {show(file)}: the run ended before it had loaded its data and model")
+        return read_environment(file)
 
     def told(self) -> dict[str, Any]:
         """What the run is: its tags and its header; empty of one that ended before it had them."""
-        return self._json(self.folder.run, "") if self.folder.run.exists() else {}
+        return read_json(self.folder.run) if self.folder.run.exists() else {}
 
     def refuse_newer(self) -> None:
         """Refuse a run of a version that may mean other things by the same words.
@@ -113,15 +125,15 @@ class SavedRun:
 
     def epochs(self) -> list[dict[str, Any]]:
         """Its journal of epochs; words for infinite numbers are turned back into numbers."""
-        from llama_experiments.runs.journal import read_journal
+        from llama_experiments.runs.written import read_records
 
-        return read_journal(self.folder.epochs)
+        return read_records(self.folder.epochs, "epoch")
 
     def steps(self) -> list[dict[str, Any]]:
         """Its journal of steps."""
-        from llama_experiments.runs.journal import read_journal
+        from llama_experiments.runs.written import read_records
 
-        return read_journal(self.folder.steps)
+        return read_records(self.folder.steps, "epoch", "step")
 
     def result(self) -> Result | None:
         """What came of it; None of a run that has not ended well."""
@@ -137,14 +149,20 @@ class SavedRun:
         # Of a run before states were written.
         return State(state="finished") if self.folder.result.exists() else State(state="killed")
 
-    def _json(self, file: Path, why_missing: str) -> dict[str, Any]:
-        if not file.exists():
-            raise UserError(f"there is no file {show(file)}: {why_missing}")
-        try:
-            told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{show(file)} is damaged: {error}") from error
-        return told
+
+def _refuse_links(folder: Path) -> None:
+    """A run's folder may have been sent by somebody: through a link in it a file elsewhere would be read, mirrored
+    to a tracker, or written; a pipe would never end.
+
+    Raises:
+        UserError: a link to what is not in the folder, or something that is neither file nor folder.
+    """
+    home = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
+            raise UserError(f"{show(path)} is a link to {os.readlink(path)}, outside its run; put the file there")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError(f"{show(path)} is neither a file nor a folder, as all in a run's folder are; remove it")
 
 
 def is_run(word: str) -> bool:
@@ -189,7 +207,10 @@ def jobs_of(sweep: Path) -> list[Path]:
 def _folder_of_id(run_id: str, uri: str | None) -> Path:
     from llama_experiments.runs.tracker import Tracker, connect, without_password
 
-    store = uri or Tracker().resolved_uri(Path("outputs"))
+    try:
+        store = Tracker(uri=uri).resolved_uri(Path("outputs"))
+    except SettingError as error:
+        raise UserError(f"tracker.{error}") from error
     file = Path(store.removeprefix("sqlite:///"))
     if store.startswith("sqlite:///") and not file.exists():
         raise UserError(f"there is no run {run_id}: {show(file)} does not exist; say where with tracker.uri=...")

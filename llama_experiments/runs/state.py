@@ -8,10 +8,10 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from llama_experiments.errors import UserError
-from llama_experiments.files import write_text
+from llama_experiments.files import read_json, write_text
 from llama_experiments.paths import show
 
 Word = Literal["running", "finished", "failed", "stopped", "killed"]
@@ -62,12 +62,17 @@ class Held:
 
 
 def read_state(folder: Path) -> State | None:
-    """A run's state; None where none was ever written."""
+    """A run's state; None where none was ever written.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     file = folder / "state.json"
     if not file.exists():
         return None
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    state = State(**told)
+    from llama_experiments.runs.written import as_written
+
+    state = as_written(read_json(file), State, file)
     if state.state == "running" and not is_held(folder):
         return dataclasses.replace(state, state="killed", reason="its process ended without a word")
     return state

@@ -24,6 +24,7 @@ MLFLOW_SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "ALEMBIC_LOG_LEVEL": "ERROR",
 }
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks")  # that MLflow knows
 SECRETS = ("password", "passwd", "pwd", "token", "secret", "key")  # in the names of a URI's own settings
 
 
@@ -130,9 +131,10 @@ def without_password(uri: str) -> str:
 
 
 def has_password(uri: str) -> bool:
-    """Whether a URI gives away how to get in."""
+    """Whether a URI gives away how to get in: by a password, or by a token in the place of a user's name."""
     parts = urlsplit(uri)
-    return parts.password is not None or bool(_secrets(parts.query))
+    token = parts.username is not None and parts.scheme.startswith("http")
+    return parts.password is not None or token or bool(_secrets(parts.query))
 
 
 def _secrets(query: str) -> set[str]:
@@ -142,7 +144,7 @@ def _secrets(query: str) -> set[str]:
 
 def _is_address(uri: str) -> bool:
     try:
-        port = urlsplit(uri).port
+        parts = urlsplit(uri)
+        return parts.port != 0 and parts.scheme.partition("+")[0] in STORES
     except ValueError:
         return False
-    return bool(uri.strip()) and port != 0

@@ -41,7 +41,12 @@ class Sweep:
     retry_failed: bool = True  # a sweep that is run again tries jobs that failed again
 
     def __post_init__(self) -> None:
-        check_settings(("parallel", self.parallel >= 1, f"must be at least 1, not {self.parallel}"))
+        hydras = next((key for key in self.axes if key.lstrip("+~").startswith("hydra")), None)
+        check_settings(
+            ("parallel", self.parallel >= 1, f"must be at least 1, not {self.parallel}"),
+            # A file may not set what Hydra runs; an axis becomes an override, which may.
+            ("axes", hydras is None, f"must be settings of an experiment; {hydras} is Hydra's own"),
+        )
 
     def report(self, folder: Path, jobs: list[Job], missing: list[str]) -> list[str]:
         """Write what the jobs say together into `folder`; returns lines for the terminal.

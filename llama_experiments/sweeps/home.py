@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llama_experiments.files import write_text
+from llama_experiments.errors import UserError
+from llama_experiments.files import read_json, write_text
 from llama_experiments.runs.mirrored import new_uid
 from llama_experiments.runs.state import Held, is_held, read_state
 from llama_experiments.runs.tracker import without_password
@@ -169,8 +170,7 @@ def read_sweep(folder: Path) -> dict[str, Any] | None:
     file = folder / TOLD
     if not file.exists():
         return None
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return told
+    return read_json(file)
 
 
 def sweep_name(folder: Path) -> str:
@@ -207,7 +207,10 @@ def unfinished(command: Sequence[str], output_dir: Path) -> Path | None:
     """The newest sweep of the same command that did not come to its end and does not go on now."""
     wanted = command_hash(command)
     for file in sorted(output_dir.glob(f"*/*/{TOLD}"), reverse=True):
-        told, state = read_sweep(file.parent), read_state(file.parent)
+        try:
+            told, state = read_sweep(file.parent), read_state(file.parent)
+        except UserError:  # damaged: not one to go on with
+            continue
         same = told is not None and told.get("command_hash") == wanted
         if same and (state is None or state.state != "finished") and not is_held(file.parent):
             return file.parent

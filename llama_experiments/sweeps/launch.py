@@ -24,6 +24,7 @@ from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.identity import config_hash
 from llama_experiments.runs.state import read_state
 from llama_experiments.runs.tracker import Tracker
+from llama_experiments.secrets import hidden
 from llama_experiments.sweeps.ledger import Entry, JobState, Ledger
 from llama_experiments.sweeps.mirror import SweepMirror
 from llama_experiments.sweeps.progress import Progress
@@ -296,11 +297,11 @@ def _return(job: Planned) -> JobReturn:
 def _reason(error: Any, folder: Path) -> str:
     """Why a job failed, and, where it is not the user's mistake, where to read more."""
     if isinstance(error, UserError):
-        return str(error)
+        return hidden(str(error))
     file = RunFolder(folder).traceback
     if not file.exists():  # it failed before it had a record
-        write_text(file, "".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {error} (see {show(file)})"
+        write_text(file, hidden("".join(traceback.format_exception(error))))
+    return hidden(f"{type(error).__name__}: {error} (see {show(file)})")
 
 
 def _short(name: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from llama_experiments.runs.journal import read_journal
+from llama_experiments.runs.written import as_written
 
 JobState = Literal["started", "finished", "failed", "stopped"]
 
@@ -40,7 +41,8 @@ class Ledger:
         self.entries: dict[str, Entry] = {}  # by job, in the order in which they were first seen
         if self._file.exists():
             for record in read_journal(self._file):
-                self.entries[record["job"]] = Entry(**record)
+                entry = as_written(record, Entry, self._file)
+                self.entries[entry.job] = entry
 
     def next_number(self) -> int:
         """The first number that no job has had."""

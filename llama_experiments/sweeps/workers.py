@@ -34,7 +34,11 @@ class Worker:
         self._folder.mkdir(parents=True, exist_ok=True)
         kept = [override for override in overrides if not override.lstrip("+~").startswith(NOT_A_JOBS)]
         path = str(self._folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-        given = ["resume", str(self._folder.absolute())] if resumes else [*kept, f"hydra.run.dir='{path}'"]
+        given = (
+            ["resume", str(self._folder.absolute())]
+            if resumes
+            else [*kept, f"hydra.run.dir='{path}'", *_config_dir(sys.argv)]
+        )
         command = [sys.executable, "-m", "llama_experiments", *given]
         environment = os.environ | {SWEEP_VARIABLE: str(sweep.absolute())}
         # Several jobs that each take all cores would wait for each other.
@@ -86,6 +90,15 @@ class Worker:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def _config_dir(command: Sequence[str]) -> list[str]:
+    """The sweep's own folder of groups, from which its jobs choose as well."""
+    words = [word.partition("=") for word in command]
+    for place, (option, equals, value) in enumerate(words):
+        if option in ("--config-dir", "-cd"):
+            return ["--config-dir", value if equals else command[place + 1]]
+    return []
 
 
 def _devices(environment: dict[str, str]) -> list[str]:

@@ -147,16 +147,16 @@ def _rendered(
     messages: list[dict[str, str]], template: str | None, tokenizer: PreTrainedTokenizerFast
 ) -> tuple[str, list[_Span], list[_Span]]:
     """The chat's text, and in it the contents of the messages and the special tokens of the template."""
-    from jinja2 import TemplateError
-
     marked = [
         {"role": message["role"], "content": f"{SPACE}\ue000{number}\ue001{SPACE}"}
         for number, message in enumerate(messages)
     ]
     try:
         rendered = str(tokenizer.apply_chat_template(marked, chat_template=template, tokenize=False))
-    except TemplateError as error:
-        raise Refused(" ".join(str(error).split())) from error
+    except (
+        Exception
+    ) as error:  # a template is a program, of whoever made the model; transformers runs it in a sandbox
+        raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
     special_ids = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     longest_first = sorted(special_ids, key=len, reverse=True)
     names = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
@@ -170,6 +170,8 @@ def _rendered(
         text += ours
         if found is None:
             break
+        if int(found[2]) >= len(messages):
+            raise Refused("it writes characters that stand for messages here (U+E000)")
         message = messages[int(found[2])]
         content = message["content"] if found[1] else message["content"].lstrip()
         content = content if found[3] else content.rstrip()

@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     from llama_experiments.cli import run_arguments
     from llama_experiments.files import write_text
     from llama_experiments.runs.folder import RunFolder
-    from llama_experiments.runs.reproduction import compare_with
+    from llama_experiments.runs.reproduction import check_recorded, compare_with
     from llama_experiments.runs.saved import SavedRun, find_run, is_run
 
     named = [word for word in arguments if is_run(word)]
@@ -37,6 +37,7 @@ def run(arguments: list[str]) -> int:
     uri = next((word.partition("=")[2] for word in overrides if word.startswith("tracker.uri=")), None)
     old = find_run(named[0], uri)
     old.refuse_newer()
+    check_recorded(old)
     threads = old.environment()["device"]["threads"]
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch is imported
 

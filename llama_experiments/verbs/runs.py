@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
     for key in filters:
         if key not in FILTERS:
             raise UserError(f"there is no filter '{key}'; {offer(key, [*FILTERS, 'limit'], 'filters')}")
-    if not limit.isdigit() or int(limit) < 1:
+    if not limit.isdecimal() or int(limit) < 1:
         raise UserError(f"limit: must be a number from 1, not '{limit}'")
     if (state := filters.get("state", "finished")) not in STATES:
         raise UserError(f"state: there is no state '{state}'; {offer(state, STATES, 'states')}")

@@ -186,3 +186,19 @@ def test_a_saved_folder_is_only_read(saved: Path) -> None:
     table = read_files([saved / "train"], "auto", "line").select([3, 0, 2])
     assert table.remove_columns("label").add_column("label", [1, 2, 3])[0] == {"text": TEXTS[3], "label": 1}
     assert sorted(saved.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv.gz"])
+def test_what_makes_a_parser_give_up(name: str, tmp_path: Path) -> None:
+    """Brackets without end, numbers without end, a gzip file with wrong bytes in its middle."""
+    file = tmp_path / name
+    if name.endswith(".gz"):
+        packed = bytearray(gzip.compress(bytes(range(32, 127)) * 200 + b"\n"))
+        packed[20:24] = b"\r\r\r\r"
+        contents = [bytes(packed)]
+    else:
+        contents = [b"[" * 100_000, b'{"a":' * 100_000, b"1" * 9_000]
+    for content in contents:
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=file.name):
+            read_files([file], "auto", "line")

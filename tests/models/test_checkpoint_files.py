@@ -30,6 +30,20 @@ def test_a_whole_checkpoint(model_folder: Path) -> None:
         b"short",
         safetensors({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234"),
         safetensors({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"123456789"),
+        *(
+            safetensors({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | wrong}, b"12345678")
+            for wrong in (
+                {"shape": [2**40, 2**40]},
+                {"shape": [-1, -2]},
+                {"shape": [2.0]},
+                {"dtype": "Q9"},
+                {"dtype": "I8"},
+                {"data_offsets": [-8, 8]},
+                {"data_offsets": [0, "8"]},
+                {"data_offsets": []},
+            )
+        ),
+        struct.pack("<Q", 200_000) + b"[" * 200_000,
         safetensors([1, 2]),
         safetensors({"a": 3}),
         struct.pack("<Q", 4) + b"nope",
