@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from llama_experiments.errors import check_settings
+from llama_experiments.errors import UserError, check_settings
+from llama_experiments.paths import show
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,12 +72,14 @@ class Tracker:
 
 def connect(uri: str) -> MlflowClient:
     """A client of the store; a new SQLite store is made whole, by one process, before anybody sees it."""
+    file = store_file(uri)
+    if file is not None and file.is_file() and file.stat().st_size and not _is_database(file):
+        raise UserError(f"tracker.uri: {show(file)} is no SQLite database; name another file, or move this one away")
     prepare_environment()
     from mlflow import MlflowClient
 
     from llama_experiments.runs.store import create_store
 
-    file = store_file(uri)
     if file is not None and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         with (file.parent / f".{file.name}.lock").open("w") as lock:
@@ -148,3 +151,8 @@ def _is_address(uri: str) -> bool:
         return parts.port != 0 and parts.scheme.partition("+")[0] in STORES
     except ValueError:
         return False
+
+
+def _is_database(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(16) == b"SQLite format 3\0"

