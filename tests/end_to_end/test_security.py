@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from llama_experiments.command_line.composition import compose_command
+from llama_experiments.errors import UserError
 from tests.conftest import Command
 from tests.end_to_end.conftest import Refused
 
@@ -124,8 +125,10 @@ def test_groups_beside_a_saved_config(refused: Refused, tmp_path: Path, local_ru
     (folder / "hydra" / "sweeper").mkdir(parents=True)
     (folder / "hydra" / "sweeper" / "basic.yaml").write_text("max_batch_size: 7\n")
     assert "theirs/.hydra/hydra has configs" in refused("--config-path", "theirs/.hydra")
-    (tmp_path / "theirs" / "environment.json").write_text('{"device": {"threads": 1}}')
-    assert "theirs/.hydra/hydra has configs" in refused("reproduce", "theirs")
+    from llama_experiments.runs.saved import find_run
+
+    with pytest.raises(UserError, match="hydra has configs"):  # as reproduce, resume and evaluate read it
+        find_run("theirs").config()
 
 
 STRANGE = {
