@@ -33,10 +33,11 @@ def memory_mistake(experiment: Experiment) -> Mistake | None:
         return None
     try:
         shape = model_shape(experiment.model)
-    except UserError:
+        most = upper_bound(shape, experiment)
+    except (UserError, ValueError, TypeError):  # the latter of a config.json with words for numbers
         return None  # the run itself says what keeps it from the model
     available = share_of(available_memory(), experiment)
-    if upper_bound(shape, experiment) <= SURELY * available.size:
+    if most <= SURELY * available.size:
         return None
     task = stand_in_task(asked_task(experiment), experiment.dataset.labels)
     lengths = at_most(experiment)
