@@ -122,7 +122,7 @@ def plot_transfer(starts: Sequence[Start], item: str, file: Path) -> None:
 
 
 def plot_sweep(jobs: Sequence[Job], swept: Mapping[str, Sequence[Any]], file: Path) -> None:
-    """Left: the lowest evaluation loss by what was swept. Right: both losses of each job by epoch."""
+    """Left: the evaluation loss by what was swept. Right: both losses of each job by epoch."""
     figure = Figure(figsize=(12, 4.8), dpi=130, layout="constrained")
     left, right = figure.subplots(1, 2)
     key = "training.learning_rate" if "training.learning_rate" in swept else next(iter(swept), None)
@@ -146,7 +146,7 @@ def plot_sweep(jobs: Sequence[Job], swept: Mapping[str, Sequence[Any]], file: Pa
     name = (key or "job").rpartition(".")[2].replace("_", " ")
     loss = f"evaluation loss (nats per {jobs[0].result.item})"
     left.set(**({"xlabel": name, "ylabel": loss} if numbers and len(jobs) > 1 else {"xlabel": loss}))
-    left.set_title(f"lowest evaluation loss by {name}", loc="left", fontsize=10, color=INK)
+    left.set_title(f"evaluation loss by {name}", loc="left", fontsize=10, color=INK)
     colors = colormaps["viridis"]
     for place, job in enumerate(jobs):
         color = colors(0.9 * place / max(1, len(jobs) - 1))
