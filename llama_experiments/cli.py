@@ -6,7 +6,6 @@ mistake leaves nothing behind. Nothing imported at the top of this module import
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from argparse import Namespace
@@ -30,6 +29,7 @@ from llama_experiments.command_line.processes import (
 )
 from llama_experiments.command_line.replay import replay_overrides
 from llama_experiments.command_line.resuming import resume, unfinished_run
+from llama_experiments.disk import disk_error
 from llama_experiments.errors import ConfigError, Mistake, UserError, lost_process, offer, tell
 from llama_experiments.paths import not_writable, show
 from llama_experiments.plugins import OPTION, named_on
@@ -39,8 +39,6 @@ from llama_experiments.training.stopping import Stopped
 from llama_experiments.verbs import run_verb, verbs
 
 MISTAKE, INTERRUPTED = 2, 130  # exit statuses
-# What the system says of a file, which is no mistake of ours.
-OF_FILES = ("EACCES", "EDQUOT", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,21 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
-    except RuntimeError as error:
+    except BrokenPipeError:
+        # The reader of our output went away; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if (told := disk_error(error)) is not None:
+            tell(told)
+            return MISTAKE
         if started() == 1 or (sentence := lost_process(error)) is None:
             raise
         if is_first():
             tell(UserError(sentence))
         return 1
-    except BrokenPipeError:
-        # The reader of our output went away; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        if error.filename is None or errno.errorcode.get(error.errno or 0) not in OF_FILES:
-            raise
-        tell(UserError(f"{str(error.filename)[:200]}: {error.strerror}"))
-        return MISTAKE
 
 
 def run_arguments(arguments: list[str]) -> int:

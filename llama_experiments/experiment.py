@@ -183,12 +183,19 @@ class Experiment:
                 record.restore(self.technique, model)
                 size = training.evaluation_batch_size
                 test = evaluate(
-                    task_model, task, examples["test"], size, accelerator, packed=packed, tokenizer=loaded.tokenizer
+                    task_model,
+                    task,
+                    examples["test"],
+                    size,
+                    accelerator,
+                    packed=packed,
+                    tokenizer=loaded.tokenizer,
+                    splits=training.out_of_memory == "split",
                 )
                 record.test(test, examples["test"], task)
             comparable = self.reference is not None and self.reference.dataset == self.dataset.hub_name
             record.finish(task, cost, self.reference if comparable else None)
-            checkpoints.clear()
+        checkpoints.clear()  # not before the run is known to have finished: nothing else goes on from there
         return float(record.history.last["eval_loss"])
 
     def _load(self, task: Task) -> Loaded:

@@ -76,7 +76,8 @@ def unfinished_run(tree: dict[str, Any], output_dir: Path) -> SavedRun | None:
     from llama_experiments.runs.folder import RunFolder
     from llama_experiments.runs.saved import SavedRun
 
-    for file in sorted(output_dir.glob("*/*/state.json"), reverse=True):
+    unfinished: list[tuple[int, SavedRun]] = []
+    for file in output_dir.glob("*/*/state.json"):
         try:
             state = read_state(file.parent)
             if state is None or state.state not in ("stopped", "killed", "failed"):
@@ -86,8 +87,9 @@ def unfinished_run(tree: dict[str, Any], output_dir: Path) -> SavedRun | None:
         except UserError:  # what cannot be read is not equal
             continue
         if same and not is_held(file.parent):
-            return saved
-    return None
+            unfinished.append((state.started, saved))
+    # Not by the folders' names: a user's own tell no time, and Hydra's tell that of a clock that is set twice a year.
+    return max(unfinished, key=lambda one: (one[0], one[1].folder.name))[1] if unfinished else None
 
 
 def _threads(saved: SavedRun) -> int:

@@ -12,11 +12,13 @@ import math
 import shutil
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from llama_experiments.data.examples import Examples
 from llama_experiments.data.hygiene import Hygiene
+from llama_experiments.disk import DiskError, disk_error
 from llama_experiments.errors import UserError, lost_process
 from llama_experiments.files import replaced_folder, write_text
 from llama_experiments.models.base import quiet_transformers
@@ -228,15 +230,33 @@ class Record:
         self.console.close()
         if self._held is None:
             return
+        if error is None:
+            try:
+                self._close()
+                self._held.tell("finished")
+            except OSError as late:
+                raise (self._of_disk(late) or late) from late
+            finally:
+                self._held.release()
+            return
+        of_disk = self._of_disk(error)
+        # On a disk that is full nothing of this may be possible, which is no news then: the run counts as killed.
+        for last in (self._close, partial(self._ended_by, of_disk or error)):
+            with contextlib.suppress(OSError):
+                last()
+        self.mirror.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        self._held.release()
+        if of_disk is not None:
+            raise of_disk from error
+
+    def _of_disk(self, error: BaseException) -> DiskError | None:
+        if isinstance(error, UserError) or (told := disk_error(error, self.folder.path)) is None:
+            return None
+        return DiskError(f"{told}; then `python -m llama_experiments resume {show(self.folder.path)}` goes on")
+
+    def _close(self) -> None:
         if self._journal is not None:
             self._journal.close()
-        if error is None:
-            self._held.tell("finished")
-        else:
-            # What ended the run may be a full disk: that its state cannot be written is no news then.
-            with contextlib.suppress(OSError):
-                self._ended_by(error)
-        self._held.release()
 
     def _ended_by(self, error: BaseException) -> None:
         assert self._held is not None
@@ -254,4 +274,3 @@ class Record:
             plot_tokens(self.history.hygiene, self.folder)
         if stopped:
             self.console.line(f"{why}; to go on: python -m llama_experiments resume {show(self.folder.path)}")
-        self.mirror.finish("KILLED" if stopped else "FAILED")

@@ -15,6 +15,7 @@ from llama_experiments.files import read_json, write_text
 from llama_experiments.paths import show
 
 Word = Literal["running", "finished", "failed", "stopped", "killed"]
+PATIENCE = 0.5  # seconds: somebody who looks whether a folder is held has it for a moment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,17 +44,26 @@ class Held:
             UserError: another process holds it.
         """
         self._file = (folder / ".lock").open("w")
+        end = time.monotonic() + PATIENCE
+        while not self._taken():
+            if time.monotonic() > end:
+                self._file.close()
+                raise UserError(f"{show(folder)} is being written by another process; wait for it, or stop it")
+            time.sleep(0.02)
+        self._folder, self._started = folder, int(time.time() * 1000)
+        self._began = time.monotonic()  # the clock of the day may be set while the run goes on
+
+    def _taken(self) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise UserError(f"{show(folder)} is being written by another process; wait for it, or stop it") from error
-        self._folder, self._started = folder, int(time.time() * 1000)
+        except BlockingIOError:
+            return False
+        return True
 
     def tell(self, word: Word, reason: str = "") -> None:
         """Write the state."""
-        seconds = time.time() - self._started / 1000
-        state = State(state=word, reason=reason, seconds=round(seconds, 3), started=self._started)
+        seconds = round(time.monotonic() - self._began, 3)
+        state = State(state=word, reason=reason, seconds=seconds, started=self._started)
         write_text(self._folder / "state.json", json.dumps(dataclasses.asdict(state), indent=2) + "\n")
 
     def release(self) -> None:
@@ -74,6 +84,8 @@ def read_state(folder: Path) -> State | None:
 
     state = as_written(read_json(file), State, file)
     if state.state == "running" and not is_held(folder):
+        state = as_written(read_json(file), State, file)  # it may have ended between the two looks
+    if state.state == "running" and not is_held(folder):
         return dataclasses.replace(state, state="killed", reason="its process ended without a word")
     return state
 
@@ -85,8 +97,9 @@ def is_held(folder: Path) -> bool:
         return False
     handle = os.open(lock, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        # Shared: two that look at once must not take each other for the one that writes.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
     finally:
         os.close(handle)

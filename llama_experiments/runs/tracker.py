@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import logging
 import os
 import shlex
 from pathlib import Path
@@ -96,6 +97,8 @@ def prepare_environment() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     # An id left in the environment would beat the ones that we pass.
     os.environ.pop("MLFLOW_RUN_ID", None)
+    # It prints the tracebacks of errors that it raises as well: a full disk's, which we tell in a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def experiment_id(client: MlflowClient, name: str, uri: str) -> str:

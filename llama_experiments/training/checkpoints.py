@@ -120,5 +120,5 @@ class Checkpoints:
             assert match is not None
             return int(match[1]), match[2] is not None
 
-        found = [folder for folder in self._folder.glob("step-*") if NAME.fullmatch(folder.name)]
+        found = [folder for folder in self._folder.glob("step-*") if NAME.fullmatch(folder.name) and folder.is_dir()]
         return sorted(found, key=order, reverse=True)

@@ -41,11 +41,15 @@ def evaluate(
     packed: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
     stopping: Stopping | None = None,
+    splits: bool = False,
 ) -> Evaluation:
     """Loss, metrics and predictions of `examples`; several processes share the batches.
 
     Losses are added up in fp64 in the examples' order, whatever the batches were. What the task writes is written by
     one process; without a tokenizer nothing is.
+
+    Args:
+        splits: whether a batch that does not fit the device is halved.
 
     Raises:
         Stopped: `stopping` says so, between two batches.
@@ -55,7 +59,7 @@ def evaluate(
     model = accelerator.unwrap_model(model)
     was_training = model.training
     model.eval()
-    predictions = predict(model, examples, batch_size, accelerator, packed=packed, stopping=stopping)
+    predictions = predict(model, examples, batch_size, accelerator, packed=packed, stopping=stopping, splits=splits)
     with torch.inference_mode():
         written = _written(model, task, examples, accelerator, tokenizer)
     model.train(was_training)
@@ -73,6 +77,7 @@ def predict(
     *,
     packed: bool = False,
     stopping: Stopping | None = None,
+    splits: bool = False,
 ) -> dict[str, np.ndarray]:
     """What the passes of a model in evaluation mode say of each example, each [examples, ...] in their order.
 
@@ -82,8 +87,10 @@ def predict(
     """
     parts: list[dict[str, np.ndarray]] = []
     batches = evaluation_batches(examples.lengths, batch_size)
+    waiting = list(reversed(batches[accelerator.process_index :: accelerator.num_processes]))
     with torch.inference_mode():
-        for indices in batches[accelerator.process_index :: accelerator.num_processes]:
+        while waiting:
+            indices = waiting.pop()
             if stopping is not None:
                 stopping.check()
             try:
@@ -91,10 +98,14 @@ def predict(
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                raise OutOfMemory(
-                    f"training.evaluation_batch_size: the memory is full with {batch_size} examples a pass; set "
-                    f"training.evaluation_batch_size={max(1, batch_size // 2)}, which changes no number"
-                ) from error
+                if not splits or len(indices) == 1:
+                    raise OutOfMemory(
+                        f"training.evaluation_batch_size: the memory is full with {len(indices)} examples a pass; "
+                        f"set training.evaluation_batch_size={max(1, len(indices) // 2)}, which changes no number"
+                    ) from error
+                half = len(indices) // 2
+                waiting += [indices[half:], indices[:half]]
+                continue
             parts.append({"index": indices, **{name: _numpy(value) for name, value in output.predictions.items()}})
     predictions = _in_order(_gathered(parts, accelerator))
     return predictions | {"row": examples.fixed["row"], "count": examples.counts}

@@ -84,9 +84,16 @@ def fit(
     packed = training.packs(task_model.model.config._attn_implementation)
 
     def evaluated() -> Evaluation:
-        size = training.evaluation_batch_size
         return evaluate(
-            model, bare.task, validation, size, accelerator, packed=packed, tokenizer=tokenizer, stopping=stopping
+            model,
+            bare.task,
+            validation,
+            training.evaluation_batch_size,
+            accelerator,
+            packed=packed,
+            tokenizer=tokenizer,
+            stopping=stopping,
+            splits=training.out_of_memory == "split",
         )
 
     place = checkpoints.start.place if checkpoints is not None and checkpoints.start is not None else Place()

@@ -75,6 +75,7 @@ class Stepper:
         self.micro_batch = training.device_micro_batch(accelerator.num_processes)
         if place.micro_batch_size is not None:
             self.micro_batch = min(self.micro_batch, place.micro_batch_size)
+        self._fits = place.micro_batch_size  # what the memory had room for; None: whatever was tried
         self._skipped = place.skipped
 
     def step(self, indices: np.ndarray, epoch: int, number: int, seed: int) -> Step:
@@ -127,7 +128,7 @@ class Stepper:
                 seconds=sums.seconds + step.seconds,
                 learning_rate=step.learning_rate,
             ),
-            micro_batch_size=step.micro_batch_size,
+            micro_batch_size=self._fits,
             skipped=self._skipped,
         )
 
@@ -158,7 +159,7 @@ class Stepper:
             self.optimizer.zero_grad()
             if self.accelerator.device.type == "cuda":
                 torch.cuda.empty_cache()
-            self.micro_batch = math.ceil(self.micro_batch / 2)
+            self.micro_batch = self._fits = math.ceil(self.micro_batch / 2)
 
     def _advice(self, alone: bool) -> str:
         where = "GPU" if self.accelerator.device.type == "cuda" else "machine"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -24,7 +27,19 @@ MOMENTS = {  # where SIGKILL comes: the function during whose call it does
     "start": "llama_experiments.runs.mirror:Mirror.start",
     "finish": "llama_experiments.runs.closing:write_report",
     "closing": "llama_experiments.runs.mirror:Mirror.finish",
+    "test": "llama_experiments.runs.record:Record.test",
+    "clearing": "llama_experiments.training.checkpoints:Checkpoints.clear",
+    "finished": "llama_experiments.runs.state:Held.release",
 }
+
+SHARED = (  # is imported once for all children, which takes longer than they do
+    "llama_experiments.experiment",
+    "transformers.models.llama.modeling_llama",
+    "llama_experiments.runs.record",
+    "llama_experiments.runs.follower",
+    "mlflow.tracking",
+    "matplotlib.pyplot",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,18 +53,55 @@ class At:
     def __str__(self) -> str:
         return f"{self.moment}-{self.call}-{self.signal.name}"
 
+    def come(self) -> None:
+        """What happens to the process."""
+        os.kill(os.getpid(), self.signal)
 
-def command(folder: Path, arguments: list[str], *signals: At | float) -> int:
+
+@dataclasses.dataclass(frozen=True)
+class Full(At):
+    """A disk that is full from then on: that of `folder`, which somebody else fills."""
+
+    signal: signal.Signals = signal.SIGUSR2  # never sent
+    folder: Path = Path()
+
+    def __str__(self) -> str:
+        return f"{self.moment}-{self.call}-full"
+
+    def come(self) -> None:
+        """Fill it."""
+        with contextlib.suppress(OSError), (self.folder / "others.bin").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Limited(At):
+    """No file may be larger than so many bytes from then on."""
+
+    signal: signal.Signals = signal.SIGUSR2  # never sent
+    size: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.moment}-{self.call}-limited"
+
+    def come(self) -> None:
+        """Set the limit."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
+
+
+def command(folder: Path, arguments: list[str], *signals: At | float, counts: Path | None = None) -> int:
     """Run a command line in a forked process, in `folder`; returns its wait status.
 
     Args:
         signals: that come to it; a number is SIGKILL after so many seconds.
+        counts: a file that is told how often each moment comes.
     """
-    import llama_experiments.experiment  # noqa: F401  # what all the children share
-
+    for module in SHARED:
+        importlib.import_module(module)
     process = os.fork()
     if process == 0:
-        _child(folder, arguments, [at for at in signals if isinstance(at, At)])
+        _child(folder, arguments, [at for at in signals if isinstance(at, At)], counts)
     for seconds in signals:
         if isinstance(seconds, float):
             time.sleep(seconds)
@@ -57,7 +109,7 @@ def command(folder: Path, arguments: list[str], *signals: At | float) -> int:
     return os.waitpid(process, 0)[1]
 
 
-def _child(folder: Path, arguments: list[str], signals: list[At]) -> NoReturn:
+def _child(folder: Path, arguments: list[str], signals: list[At], counts: Path | None) -> NoReturn:
     status = 99
     try:
         os.chdir(folder)
@@ -69,6 +121,7 @@ def _child(folder: Path, arguments: list[str], signals: list[At]) -> NoReturn:
         sys.argv = ["llama_experiments"]
         for at in signals:
             _send(at)
+        calls = _counted() if counts is not None else {}
         from hydra.core.global_hydra import GlobalHydra
 
         from llama_experiments.cli import main
@@ -76,19 +129,44 @@ def _child(folder: Path, arguments: list[str], signals: list[At]) -> NoReturn:
         GlobalHydra.instance().clear()
         status = main(arguments)
         sys.stdout.flush()
+        if counts is not None:
+            counts.write_text(json.dumps(calls))
     finally:
         os._exit(status)
 
 
-def _send(at: At) -> None:
-    """Have the n-th call of the moment's function signal the process: in its middle, where it writes."""
-    import importlib
-
-    module, _, name = MOMENTS[at.moment].partition(":")
+def _function(moment: str) -> tuple[Any, str]:
+    """Where a moment's function is kept, and under what name."""
+    module, _, name = MOMENTS[moment].partition(":")
     owner: Any = importlib.import_module(module)
     *inside, last = name.split(".")
     for part in inside:
         owner = getattr(owner, part)
+    return owner, last
+
+
+def _counted() -> dict[str, int]:
+    """How often each moment comes, kept up to date."""
+    calls = dict.fromkeys(MOMENTS, 0)
+
+    def counting(moment: str) -> None:
+        owner, last = _function(moment)
+        original: Callable[..., Any] = getattr(owner, last)
+
+        def counted(*values: Any, **named: Any) -> Any:
+            calls[moment] += 1
+            return original(*values, **named)
+
+        setattr(owner, last, counted)
+
+    for moment in MOMENTS:
+        counting(moment)
+    return calls
+
+
+def _send(at: At) -> None:
+    """Have the n-th call of the moment's function signal the process: in its middle, where it writes."""
+    owner, last = _function(at.moment)
     original: Callable[..., Any] = getattr(owner, last)
     calls = 0
 
@@ -96,15 +174,15 @@ def _send(at: At) -> None:
         nonlocal calls
         calls += 1
         if calls == at.call:
-            if at.moment == "torn":
+            if at.moment == "torn" and at.signal is signal.SIGKILL:
                 file, record = values
                 file.write(json.dumps(record)[:20])
                 file.flush()
             elif at.moment == "checkpoint" and at.signal is signal.SIGKILL:
                 Path(values[1]).write_bytes(b"\x00" * 100)
-            elif at.moment in ("model", "tracker"):
+            elif at.moment in ("model", "tracker", "clearing") and at.signal is signal.SIGKILL:
                 original(*values, **named)
-            os.kill(os.getpid(), at.signal)
+            at.come()
         return original(*values, **named)
 
     setattr(owner, last, signalled)
