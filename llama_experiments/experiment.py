@@ -78,6 +78,7 @@ class Experiment:
         from llama_experiments.data.looked_at import look_at_rows
         from llama_experiments.data.tokenized import encode
         from llama_experiments.models.base import check_length
+        from llama_experiments.models.shards import Whole
         from llama_experiments.runs.console import Console
         from llama_experiments.runs.data_report import data_facts
         from llama_experiments.runs.describe import describe_run, run_cost, run_tags
@@ -88,7 +89,7 @@ class Experiment:
         from llama_experiments.tasks.task_model import TaskModel
         from llama_experiments.techniques.proof import Proof
         from llama_experiments.training.checkpoints import Checkpoints
-        from llama_experiments.training.device import leaving_together, make_accelerator
+        from llama_experiments.training.device import leaving_together, make_accelerator, probe_device
         from llama_experiments.training.evaluation import evaluate
         from llama_experiments.training.loop import fit
         from llama_experiments.training.memory import PeakMemory
@@ -122,9 +123,11 @@ class Experiment:
         proof = Proof(model, groups)
         environment = describe_environment(accelerator, rows, self.dataset, loaded, proof.before)
         task_model = TaskModel(model, task)
-        packed = training.packs(model.config._attn_implementation)
+        whole = Whole(model, sharded=accelerator.is_fsdp2)
+        attention = model.config._attn_implementation
+        packed = training.packs(attention)
         with accelerator.autocast():
-            probe_padding(task_model, examples["validation"], accelerator.device, packed)
+            probe_padding(task_model, examples["validation"], probe_device(accelerator, attention), packed)
 
         mirror = Mirror(self.tracker, Path(self.output_dir), console.warn)
         facts = describe_run(
@@ -172,7 +175,8 @@ class Experiment:
                 if record.epoch(epoch, last=last):
                     record.keep(epoch, examples["validation"], task)
                     if training.save_model != "none" and epoch.epoch > 0:
-                        record.keep_model(self.technique, model, loaded.tokenizer, task.max_length)
+                        kept = whole.gathered(keep=accelerator.is_main_process)
+                        record.keep_model(self.technique, kept, loaded.tokenizer, task.max_length)
                 if last:
                     break
             cost = run_cost(self, names, training, model, examples["validation"], memory.growth())
@@ -180,7 +184,7 @@ class Experiment:
             tensors = proof.check(model, training.learning_rate, steps * record.history.last["epoch"])
             record.moved(tensors, groups, training, steps * training.epochs)
             if "test" in examples and not one_of_several:  # seen once, by the weights that the evaluation chose
-                record.restore(self.technique, model)
+                record.restore(self.technique, whole)
                 size = training.evaluation_batch_size
                 test = evaluate(
                     task_model,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llama_experiments.errors import Mistake, offer
 from llama_experiments.paths import not_writable
+from llama_experiments.techniques.qlora import QLoRA
 
 if TYPE_CHECKING:
     from llama_experiments.data.sources import Dataset
@@ -28,6 +30,8 @@ def problems(experiment: Experiment) -> list[Mistake]:
     ]
     if model.attention == "flash_attention_2" and training.precision == "fp32":
         found.append(Mistake("model.attention", "flash_attention_2 has no fp32, and training.precision is fp32"))
+    if training.sharding == "fsdp" and (sentence := _not_to_be_sharded(experiment)) is not None:
+        found.append(Mistake("training.sharding", f"fsdp {sentence}"))
     found += unknown_columns(dataset, task)
     positions = model.positions()
     if positions is not None and task.max_length > positions:
@@ -36,6 +40,20 @@ def problems(experiment: Experiment) -> list[Mistake]:
     if (unusable := not_writable(Path(experiment.output_dir))) is not None:
         found.append(Mistake("output_dir", unusable))
     return found
+
+
+def _not_to_be_sharded(experiment: Experiment) -> str | None:
+    """Why a run's weights cannot be shared out, or None."""
+    training, technique = experiment.training, experiment.technique
+    if max(training.processes or 1, int(os.environ.get("WORLD_SIZE", "1"))) == 1:
+        return "shares the weights out, and there is one process: set training.processes to 2 or more, or leave it at none"
+    if not technique.trains:
+        return "shares out what is trained, and the technique trains nothing: leave it at none"
+    if any(isinstance(part, QLoRA) for part in (technique, *getattr(technique, "parts", {}).values())):
+        return "cannot share out weights in 4 bits: use technique=lora"
+    if training.optimizer == "adamw_8bit":
+        return "needs training.optimizer=adamw: adamw_8bit cannot work on shares"
+    return None
 
 
 def unknown_columns(dataset: Dataset, task: Task) -> list[Mistake]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What a run may be resumed with: it is no part of its mathematics.
 MAY_CHANGE = (
     "training.processes",
+    "training.sharding",
     "training.micro_batch_size",
     "training.evaluation_batch_size",
     "training.checkpoint",

@@ -6,6 +6,8 @@ import hashlib
 
 import torch
 
+from llama_experiments.models.shards import whole
+
 
 def tensor_hashes(model: torch.nn.Module) -> dict[str, str]:
     """The hash of each parameter: its type, shape and bytes."""
@@ -20,5 +22,5 @@ def weights_hash(hashes: dict[str, str]) -> str:
 
 def _hash(parameter: torch.nn.Parameter) -> str:
     digest = hashlib.blake2b(f"{parameter.dtype} {list(parameter.shape)}".encode(), digest_size=16)
-    digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest.update(whole(parameter).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -76,7 +76,13 @@ def _settings(experiment: Experiment) -> tuple[Any, ...]:
     training, model = experiment.training, experiment.model
     return (
         *(training.batch_size, training.micro_batch_size, training.evaluation_batch_size, training.optimizer),
-        *(training.precision, training.layout, training.gradient_checkpointing, training.processes),
+        *(
+            training.precision,
+            training.layout,
+            training.gradient_checkpointing,
+            training.processes,
+            training.sharding,
+        ),
         *(model.attention, model.dtype),
     )
 
@@ -103,6 +109,7 @@ def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, leng
         precision=chosen_precision(training),
         device=torch.device(kind),
     )
+    shares = processes if training.sharding == "fsdp" else 1
     optimizer = found.trainable * ADAM_BYTES
     if training.optimizer == "adamw_8bit":
         optimizer = round(found.large * ADAM_8BIT_BYTES + (found.trainable - found.large) * ADAM_BYTES)
@@ -111,9 +118,9 @@ def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, leng
     return Memory(
         parameters=found.parameters,
         trainable=found.trainable,
-        weights=found.weights,
-        gradients=found.gradients,
-        optimizer=optimizer,
+        weights=found.weights if kind == "cpu" else found.weights // shares,  # each process has loaded all of them
+        gradients=found.gradients // shares,
+        optimizer=optimizer // shares,
         activations=max(0, activations),
         evaluation=found.evaluation,
         libraries=LIBRARIES[kind],

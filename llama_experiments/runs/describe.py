@@ -46,6 +46,7 @@ def describe_run(
     micro = training.device_micro_batch(accelerator.num_processes)
     device = "GPU" if accelerator.device.type == "cuda" else "CPU"
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    processes += ", each with a share of the weights (FSDP2)" if accelerator.is_fsdp2 else ""
     task, technique = names.get("task", experiment.task.name), names.get("technique", experiment.technique.name)
     passes = f" (in passes of {micro})" if micro < training.batch_size else ""
     batch = f"batch {training.batch_size}{passes}"

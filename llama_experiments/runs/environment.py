@@ -85,6 +85,7 @@ def describe_device(accelerator: Accelerator) -> dict[str, Any]:
         if on_gpu
         else platform.processor() or platform.machine(),
         "processes": accelerator.num_processes,
+        "sharding": "fsdp" if accelerator.is_fsdp2 else "none",
         "threads": torch.get_num_threads(),
         "precision": arithmetic(accelerator),
     }

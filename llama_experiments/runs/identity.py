@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 # Where a run is kept, how the jobs of its sweep are run, and how it is gone on with.
-OF_NO_NUMBER = ("output_dir", "tracker", "sweep", "training.checkpoint", "training.resume", "training.processes")
+OF_NO_NUMBER = (
+    *("output_dir", "tracker", "sweep"),
+    *(f"training.{setting}" for setting in ("checkpoint", "resume", "processes", "sharding")),
+)
 
 
 def what_counts(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from llama_experiments.training.tuning import Attempt
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from llama_experiments.models.shards import Whole
     from llama_experiments.techniques.base import ParameterGroup, Technique
 
 
@@ -171,12 +172,14 @@ class Record:
                 save(model, beside)
                 tokenizer.save_pretrained(beside)
 
-    def restore(self, technique: Technique, model: PreTrainedModel) -> None:
+    def restore(self, technique: Technique, whole: Whole) -> None:
         """Put the kept weights back, where they are saved and not the last."""
         kept = self.history.kept
         saved = any((self.folder.path / name).exists() for name in technique.saved())
         if kept is not None and kept["epoch"] < self.history.epochs[-1]["epoch"] and saved:
+            model = whole.gathered(keep=True)
             technique.restore(model, self.folder.path)
+            whole.put_back(model)
 
     def tuned(self, attempts: Sequence[Attempt], learning_rate: float) -> None:
         """Record the learning rates that were tried before."""

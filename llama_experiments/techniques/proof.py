@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llama_experiments.errors import UserError
 from llama_experiments.models.hashes import tensor_hashes
 from llama_experiments.models.quantized import parameter_count
+from llama_experiments.models.shards import reshard, whole
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +60,7 @@ class Proof:
         Raises:
             UserError: a frozen tensor moved, or one that may move did not although its rate would have moved it.
         """
+        reshard(model)
         after = tensor_hashes(model)
         tensors = [
             Tensor(name, parameter_count([parameter]), self._multipliers.get(name), self.before[name], after[name])
@@ -108,7 +110,7 @@ def _would_show(values: torch.Tensor, rate: float) -> bool:
     """Whether a step of Adam's, which is about as large as the rate, is surely more than some value's rounding."""
     import torch
 
-    return bool((values.detach().abs() * (SURE * torch.finfo(values.dtype).eps / 2) < rate).any())
+    return bool((whole(values).abs() * (SURE * torch.finfo(values.dtype).eps / 2) < rate).any())
 
 
 def told_names(names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llama_experiments.files import hash_of_file, replaced_folder, write_text
+from llama_experiments.models.shards import is_share, put, reshard, shared_out, whole
 
 FORMAT = 1
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
@@ -67,14 +68,23 @@ def save_checkpoint(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None,
+    *,
+    writes: bool = True,
 ) -> Checkpoint:
-    """Write a checkpoint below `parent`: beside, synced, renamed."""
+    """Write a checkpoint below `parent`: beside, synced, renamed.
+
+    Of weights that are shared out every process gives its share, and the one that `writes` has them whole.
+    """
     # Two may be of one step: before the evaluation that ends its epoch, and after it.
     evaluated = "-evaluated" if place.sums == Sums() else ""
     folder = parent / f"step-{place.steps:08}{evaluated}"
+    reshard(model)
     tensors, numbers = _optimizer_state(model, optimizer)
+    weights, tensors = (_gathered(shares, keep=writes) for shares in (_moving(model, optimizer), tensors))
+    if not writes:
+        return Checkpoint(folder, place)
     with replaced_folder(folder) as beside:
-        save_file(_to_save(_moving(model, optimizer)), beside / WEIGHTS)
+        save_file(_to_save(weights), beside / WEIGHTS)
         save_file(_to_save(tensors), beside / OPTIMIZER)
         state = {
             "format": FORMAT,
@@ -113,17 +123,18 @@ def load_checkpoint(
     Raises:
         Damaged: it is of other parameters.
     """
+    reshard(model)
     state = _state(checkpoint.folder)
     if state["groups"] != _group_names(model, optimizer):
         raise Damaged("it is of a model or technique with other parameters")
     weights = load_file(checkpoint.folder / WEIGHTS)
-    with torch.no_grad():
-        for name, parameter in _moving(model, optimizer).items():
-            parameter.copy_(weights[name])
+    parameters = _moving(model, optimizer)
+    for name, parameter in parameters.items():
+        put(weights[name], parameter)
     kept: dict[str, dict[str, Any]] = {name: dict(numbers) for name, numbers in state["numbers"].items()}
     for key, tensor in load_file(checkpoint.folder / OPTIMIZER).items():
         name, _, what = key.rpartition("|")
-        kept.setdefault(name, {})[what] = tensor
+        kept.setdefault(name, {})[what] = shared_out(tensor, parameters[name])
     order = [name for names in state["groups"] for name in names]
     # The groups' own settings come from the config; what is loaded is what training has made.
     own = optimizer.state_dict()["param_groups"]
@@ -181,6 +192,16 @@ def _optimizer_state(
             else:
                 numbers.setdefault(names[position], {})[key] = value
     return tensors, numbers
+
+
+def _gathered(shares: dict[str, torch.Tensor], *, keep: bool) -> dict[str, torch.Tensor]:
+    """Each whole, one after another, so that a process that does not keep them never has all."""
+    gathered = {}
+    for name, share in shares.items():
+        tensor = whole(share)
+        if keep:
+            gathered[name] = tensor.cpu() if is_share(share) else tensor
+    return gathered
 
 
 def _to_save(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

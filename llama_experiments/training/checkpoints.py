@@ -90,18 +90,34 @@ class Checkpoints:
         if self._settings.every_minutes is None:
             return False
         pause = max(60 * self._settings.every_minutes, self._cost / SHARE)
-        return time.monotonic() - self._ended >= pause
+        return self._agreed(time.monotonic() - self._ended >= pause)
+
+    @property
+    def _together(self) -> bool:
+        """Whether each process has a share of what is saved."""
+        return bool(self._accelerator.is_fsdp2)
+
+    def _agreed(self, due: bool) -> bool:
+        """The first process's clock goes for all, where all must save together."""
+        if not self._together:
+            return due
+        import torch
+        from accelerate.utils import broadcast
+
+        told = torch.tensor(float(due), device=self._accelerator.device)
+        return bool(broadcast(told) > 0)
 
     def save(self, place: Place, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Take one, and let go of the oldest."""
         from llama_experiments.training.checkpoint import save_checkpoint
 
-        if place == self.taken or not self._accelerator.is_main_process:
+        writes = self._accelerator.is_main_process
+        if place == self.taken or not (writes or self._together):
             return
         started = time.monotonic()
         self._before()
-        save_checkpoint(self._folder, place, model, optimizer, self._accelerator.scaler)
-        for old in self._taken()[self._settings.keep :]:
+        save_checkpoint(self._folder, place, model, optimizer, self._accelerator.scaler, writes=writes)
+        for old in self._taken()[self._settings.keep :] if writes else []:
             shutil.rmtree(old)
         self.taken, self._ended = place, time.monotonic()
         self._cost = self._ended - started

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.utils import DistributedType
 
 from llama_experiments.errors import UserError
 from llama_experiments.training.settings import Training
+from llama_experiments.training.sharding import insist, make_plugin, tell_type
 from llama_experiments.training.stopping import Stopped
 
 
@@ -28,15 +30,28 @@ def make_accelerator(training: Training) -> Accelerator:
     # A job before this one in the same process (a sweep's) may have had another precision.
     AcceleratorState._reset_state(reset_partial_state=False)
     GradientState._reset_state()
+    if PartialState._shared_state.get("distributed_type") is DistributedType.FSDP and not on_gpu:
+        tell_type(DistributedType.MULTI_CPU)  # as it was before a job with other settings
+    plugin = make_plugin() if training.sharding == "fsdp" else None
     # Told explicitly: under torchrun a plain Accelerator() on CPUs gives processes that each think they are alone.
-    accelerator = Accelerator(cpu=not on_gpu, mixed_precision="no" if precision == "fp32" else precision)
+    accelerator = Accelerator(
+        cpu=not on_gpu, mixed_precision="no" if precision == "fp32" else precision, fsdp_plugin=plugin
+    )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != accelerator.num_processes:
         raise UserError(
             f"{started} processes were started, but Accelerate sees {accelerator.num_processes}: each would train "
             "on its own; use training.processes, torchrun or 'accelerate launch --multi_gpu'"
         )
+    if plugin is not None:
+        insist(accelerator, plugin)
     return accelerator
+
+
+def probe_device(accelerator: Accelerator, attention: str) -> torch.device:
+    """Where a pass with the whole model is made: where it may fit only as shares, on the CPU, unless that cannot."""
+    on_cpu = accelerator.is_fsdp2 and attention != "flash_attention_2"
+    return torch.device("cpu" if on_cpu else accelerator.device)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,11 +14,13 @@ from accelerate import Accelerator
 
 from llama_experiments.data.examples import Batch, Examples
 from llama_experiments.data.order import evaluation_batches
+from llama_experiments.models.shards import is_sharded, reshard
 from llama_experiments.tasks.base import Output, Sample, Task, Written
 from llama_experiments.training.memory import OutOfMemory, is_out_of_memory
 from llama_experiments.training.stopping import Stopping
 
 if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -60,8 +64,9 @@ def evaluate(
     was_training = model.training
     model.eval()
     predictions = predict(model, examples, batch_size, accelerator, packed=packed, stopping=stopping, splits=splits)
-    with torch.inference_mode():
+    with _without_gradients(model):
         written = _written(model, task, examples, accelerator, tokenizer)
+    reshard(model)
     model.train(was_training)
     predictions |= written.predictions
     items = int(examples.counts.sum())
@@ -87,10 +92,13 @@ def predict(
     """
     parts: list[dict[str, np.ndarray]] = []
     batches = evaluation_batches(examples.lengths, batch_size)
-    waiting = list(reversed(batches[accelerator.process_index :: accelerator.num_processes]))
-    with torch.inference_mode():
+    mine = [(indices, True) for indices in batches[accelerator.process_index :: accelerator.num_processes]]
+    # Where each has a share of the weights every process makes as many passes, or the others would wait for it.
+    idle = math.ceil(len(batches) / accelerator.num_processes) - len(mine) if is_sharded(model) else 0
+    waiting = [*[(batches[0][:1], False)] * idle, *reversed(mine)]
+    with _without_gradients(model):
         while waiting:
-            indices = waiting.pop()
+            indices, counts = waiting.pop()
             if stopping is not None:
                 stopping.check()
             try:
@@ -98,15 +106,17 @@ def predict(
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if not splits or len(indices) == 1:
+                if not splits or len(indices) == 1 or is_sharded(model):
                     raise OutOfMemory(
                         f"training.evaluation_batch_size: the memory is full with {len(indices)} examples a pass; "
                         f"set training.evaluation_batch_size={max(1, len(indices) // 2)}, which changes no number"
                     ) from error
                 half = len(indices) // 2
-                waiting += [indices[half:], indices[:half]]
+                waiting += [(indices[half:], counts), (indices[:half], counts)]
                 continue
-            parts.append({"index": indices, **{name: _numpy(value) for name, value in output.predictions.items()}})
+            if counts:
+                found = {name: _numpy(value) for name, value in output.predictions.items()}
+                parts.append({"index": indices, **found})
     predictions = _in_order(_gathered(parts, accelerator))
     return predictions | {"row": examples.fixed["row"], "count": examples.counts}
 
@@ -114,6 +124,11 @@ def predict(
 def to_device(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
     """A batch on the device."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def _without_gradients(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
+    """What FSDP gathers in inference mode could not be trained with afterwards."""
+    return torch.no_grad() if is_sharded(model) else torch.inference_mode()
 
 
 def _written(
@@ -126,6 +141,11 @@ def _written(
     """What the first process writes, for all of them."""
     if tokenizer is None:
         return Written()
+    if is_sharded(model):
+        # A pass needs all processes: each writes the same. What is in no layer is gathered once for all passes.
+        cast("FSDPModule", model).unshard()
+        with accelerator.autocast():
+            return task.write(cast("PreTrainedModel", model.model), tokenizer, examples)
     written = Written()
     if accelerator.is_main_process:
         with accelerator.autocast():

@@ -22,8 +22,8 @@ from llama_experiments.techniques.base import ParameterGroup
 from llama_experiments.training.checkpoint import Place, Sums
 from llama_experiments.training.checkpoints import Checkpoints
 from llama_experiments.training.evaluation import Evaluation, evaluate
-from llama_experiments.training.optimization import make_optimizer
 from llama_experiments.training.settings import Training
+from llama_experiments.training.sharding import prepare
 from llama_experiments.training.step import Step, Stepper, check_number
 from llama_experiments.training.stopping import Stopped, Stopping
 
@@ -75,10 +75,8 @@ def fit(
     stopping = stopping or Stopping()
     stopping.shared = accelerator.num_processes > 1
     optimizer: torch.optim.Optimizer | None = None
-    bare = task_model
     if groups:
-        bare = task_model.to(accelerator.device)
-        model, optimizer = accelerator.prepare(bare, make_optimizer(groups, training, accelerator.device))
+        model, optimizer = prepare(task_model, groups, training, accelerator)
     else:
         model = accelerator.prepare_model(task_model, evaluation_mode=True)
     packed = training.packs(task_model.model.config._attn_implementation)
@@ -86,7 +84,7 @@ def fit(
     def evaluated() -> Evaluation:
         return evaluate(
             model,
-            bare.task,
+            task_model.task,
             validation,
             training.evaluation_batch_size,
             accelerator,
@@ -104,7 +102,7 @@ def fit(
     if optimizer is None:
         return
     if checkpoints is not None:
-        checkpoints.restore(bare, optimizer)
+        checkpoints.restore(task_model, optimizer)
     steps_an_epoch = training.steps_per_epoch(len(train))
     steps = steps_an_epoch * training.epochs
     stepper = Stepper(model, optimizer, train, training, accelerator, steps, packed, stopping, place)
@@ -121,7 +119,7 @@ def fit(
                 place = stepper.place_after(place, step)
                 on_step(step)
                 if checkpoints is not None and checkpoints.due(place.steps):
-                    checkpoints.save(place, bare, optimizer)
+                    checkpoints.save(place, task_model, optimizer)
                 stopping.check()
             started = time.perf_counter()
             due = epoch % training.evaluate_every == 0 or epoch == training.epochs
@@ -141,10 +139,10 @@ def fit(
             )
             place = dataclasses.replace(place, recorded=epoch, sums=Sums())
             if checkpoints is not None and checkpoints.due(place.steps):
-                checkpoints.save(place, bare, optimizer)
+                checkpoints.save(place, task_model, optimizer)
     except Stopped as stopped:
         if checkpoints is not None and stopped.in_order:
-            checkpoints.save(place, bare, optimizer)
+            checkpoints.save(place, task_model, optimizer)
         raise
 
 

@@ -20,6 +20,7 @@ class Training:
     batch_size: int = 8  # examples in one optimizer step, over all devices: what the mathematics sees
     micro_batch_size: int | None = None  # examples in one pass on one device; null: a device's share of the batch
     processes: int | None = None  # of one machine, each on a device of its own; null: what a launcher has started
+    sharding: Literal["none", "fsdp"] = "none"  # fsdp: each process holds a share of weights, gradients and optimizer
     evaluation_batch_size: int = 32  # examples in one pass of the evaluation; changes no number
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"  # 8bit: its state in a quarter of the memory, on a GPU
     weight_decay: float = 0.01  # not on norms and biases

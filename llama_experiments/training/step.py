@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from llama_experiments.data.examples import Examples, hash_of_indices
 from llama_experiments.errors import UserError
+from llama_experiments.models.shards import whole
 from llama_experiments.tasks.base import Output
 from llama_experiments.training.checkpoint import Place, Sums
 from llama_experiments.training.evaluation import to_device
@@ -90,7 +91,7 @@ class Stepper:
         rate = set_rates(self.optimizer, self.training.rate_factor(number, self.steps))
         loss = self._gradients_that_fit(indices, seed)
         limit = self.training.max_grad_norm or math.inf
-        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), limit))
+        norm = float(whole(self.accelerator.clip_grad_norm_(self.model.parameters(), limit)))
         # The loss scaler of fp16 looks for gradients that are no numbers itself: they are how it finds its scale.
         skipped = not math.isfinite(loss) or (not math.isfinite(norm) and self.accelerator.scaler is None)
         if skipped:

@@ -2,7 +2,8 @@
 
 RUN is a run's folder or its id in MLflow. The run goes on in the same folder and the same MLflow run, as if it had
 never been interrupted. What changes none of its mathematics may be given anew: training.processes,
-training.micro_batch_size, training.evaluation_batch_size, training.checkpoint, training.out_of_memory, tracker.
+training.sharding, training.micro_batch_size, training.evaluation_batch_size, training.checkpoint,
+training.out_of_memory, tracker.
 
     python -m llama_experiments resume outputs/2026-11-25/01-53-31-sentiment-embedded-full
 """
