@@ -17,10 +17,10 @@ from hydra._internal.utils import get_args_parser
 
 from llama_experiments.command_line.composition import RUN, SWEEP, Composition, compose_command, other_values
 from llama_experiments.command_line.config_files import CONF
+from llama_experiments.command_line.launchers import check_processes
 from llama_experiments.command_line.launching import build_experiment, launch, launch_sweep
 from llama_experiments.command_line.overrides import named_by_what_is_swept
 from llama_experiments.command_line.processes import (
-    check_processes,
     first_process_tells,
     is_first,
     rank_overrides,
@@ -186,7 +186,7 @@ def check(options: Namespace, composition: Composition, memory: bool = True) -> 
         sentence = "several values are a sweep, which needs -m (a text with commas needs quotes: 'a,b')"
         raise ConfigError([Mistake(o.key_or_group, sentence, composition.origin(o.key_or_group)) for o in several])
     experiment = build_experiment(composition)
-    check_processes(experiment.training.processes)
+    check_processes(experiment.training)
     if sweeps:
         _check_other_values(options, composition)
     if is_first():

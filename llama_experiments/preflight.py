@@ -46,7 +46,7 @@ def _not_to_be_sharded(experiment: Experiment) -> str | None:
     """Why a run's weights cannot be shared out, or None."""
     training, technique = experiment.training, experiment.technique
     if max(training.processes or 1, int(os.environ.get("WORLD_SIZE", "1"))) == 1:
-        return "shares the weights out, and there is one process: set training.processes to 2 or more, or leave it at none"
+        return "shares weights out, and there is one process: set training.processes, or leave it at none"
     if not technique.trains:
         return "shares out what is trained, and the technique trains nothing: leave it at none"
     if any(isinstance(part, QLoRA) for part in (technique, *getattr(technique, "parts", {}).values())):

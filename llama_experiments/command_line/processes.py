@@ -61,42 +61,6 @@ def first_process_tells(decide: Callable[[], str]) -> str:
     return str(store.get(key).decode())
 
 
-def check_processes(wanted: int | None) -> None:
-    """Compare the processes that the config asks for with those that a launcher has started.
-
-    Raises:
-        UserError: they are not as many.
-    """
-    if wanted is not None and started() > 1 and wanted != started():
-        raise UserError(
-            f"training.processes: is {wanted}, and the launcher has started {started()}; leave the setting out, or "
-            "start the plain command, which starts them itself"
-        )
-    asked = _asked_of_accelerate()
-    if asked > 1 and started() == 1:
-        raise UserError(
-            f"accelerate launch was asked for {asked} processes and has started one, as it does on CPUs; use "
-            f"python -m llama_experiments training.processes={asked} instead"
-        )
-
-
-def _asked_of_accelerate() -> int:
-    """The --num_processes of the `accelerate launch` that is our parent: it starts one on CPUs, and says nothing."""
-    try:
-        with open(f"/proc/{os.getppid()}/cmdline", "rb") as file:
-            words = file.read().decode(errors="replace").split("\0")
-    except OSError:  # another system, or the parent is gone
-        return 1
-    if "launch" not in words or not any("accelerate" in word for word in words):
-        return 1
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        name, _, value = word.partition("=")
-        if name in ("--num_processes", "--num-processes"):
-            told = value or after
-            return int(told) if told.isdecimal() else 1
-    return 1
-
-
 def run_in_processes(processes: int, arguments: Sequence[str]) -> int:
     """Run the command line in so many processes of this machine; returns the exit status.
 

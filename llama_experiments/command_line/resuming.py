@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_experiments.command_line.composition import Composition, compose_command
+from llama_experiments.command_line.launchers import check_processes
 from llama_experiments.command_line.launching import build_experiment
-from llama_experiments.command_line.processes import check_processes, is_first, run_in_processes, started
+from llama_experiments.command_line.processes import is_first, run_in_processes, started
 from llama_experiments.command_line.replay import refuse_unsafe_replay
 from llama_experiments.errors import UserError, offer
 from llama_experiments.paths import show
@@ -55,7 +56,7 @@ def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> int:
     composition = compose_command(list(overrides), [], saved.folder.hydra.absolute())
     composition = Composition.of_job(composition.tree, list(overrides), saved.choices())
     experiment = build_experiment(composition)
-    check_processes(experiment.training.processes)
+    check_processes(experiment.training)
     if (experiment.training.processes or 1) > 1 and started() == 1:
         return run_in_processes(experiment.training.processes, ["resume", str(saved.folder.path), *overrides])
     os.environ.setdefault("OMP_NUM_THREADS", str(_threads(saved)))  # read when torch is imported

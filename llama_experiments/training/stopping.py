@@ -54,6 +54,8 @@ class Stopping:
         again, self._requested = self.requested, signal.Signals(number)
         if again:
             raise Stopped(self._requested, in_order=False)
+        if os.environ.get("RANK", "0") != "0":  # of several processes one says so
+            return
         # Not print: the signal may have come in the middle of one.
         os.write(2, f"\n{self._requested.name}: stopping after this step; once more stops at once\n".encode())
 

@@ -28,6 +28,8 @@ from llama_experiments.training.loop import Epoch, fit
 from llama_experiments.training.settings import Training
 from llama_experiments.training.step import Step
 from tests.conftest import sentences
+from tests.training import launched
+from tests.training.launched import Commands, Done
 
 LABELS = ["negative", "positive"]
 
@@ -145,3 +147,14 @@ def case(request: pytest.FixtureRequest) -> Case:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, Case)
     return found
+
+
+@pytest.fixture(scope="session")
+def commands(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    return launched.make_commands(tmp_path_factory.mktemp("processes"), model_folder)
+
+
+@pytest.fixture(scope="session")
+def alone(commands: Commands) -> Done:
+    """The run that all the others are compared with."""
+    return commands.run(launched.ALONE, "alone", *launched.SENTIMENT)
