@@ -36,7 +36,7 @@ class Model:
     """Where tokenizer and starting weights come from."""
 
     learning_rate: float = 2e-5  # what suits a model of this size; training.learning_rate refers to it
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"  # auto: transformers' choice
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"  # auto: sdpa, on a CPU our own
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # of frozen tensors; those that train are fp32
 
     @property
@@ -75,7 +75,16 @@ class Model:
         raise NotImplementedError
 
     def _attention(self) -> dict[str, str]:
-        return {} if self.attention == "auto" else {"attn_implementation": self.attention}
+        """What transformers is told of it."""
+        if self.attention != "auto":
+            return {"attn_implementation": self.attention}
+        import torch
+
+        if torch.cuda.is_available():
+            return {}
+        from llama_experiments.models.attention import register
+
+        return {"attn_implementation": register()}
 
 
 def attention_problem(attention: str) -> str | None:

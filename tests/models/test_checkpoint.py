@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from llama_experiments.errors import UserError
+from llama_experiments.models.attention import CHUNKED
 from llama_experiments.models.base import cast_parameters, quiet_transformers
 from llama_experiments.models.checkpoint import Checkpoint
 from llama_experiments.tasks.base import Task
@@ -219,10 +220,11 @@ def test_attention_is_a_setting_that_changes_no_number(task: Task, model_folder:
     outputs = {}
     for attention in ("auto", "sdpa", "eager"):
         model = load(model_folder, task, attention=attention).model
-        assert model.config._attn_implementation == ("sdpa" if attention == "auto" else attention)
+        ours = CHUNKED if not torch.cuda.is_available() else "sdpa"
+        assert model.config._attn_implementation == (ours if attention == "auto" else attention)
         with torch.no_grad():
             outputs[attention] = task.output(model, batch).predictions["loss"]
-    assert torch.equal(outputs["auto"], outputs["sdpa"])
+    assert torch.equal(outputs["auto"], outputs["sdpa"])  # rows as short as these are left to torch's kernel
     # In nats over up to 49 tokens; and not by being the same code.
     torch.testing.assert_close(outputs["eager"], outputs["sdpa"], atol=1e-4, rtol=1e-5)
     assert not torch.equal(outputs["eager"], outputs["sdpa"])
@@ -248,7 +250,7 @@ def test_names_of_the_hub(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.skipif(not STORIES.is_dir(), reason="no real trained Llama here")
 def test_a_real_trained_llama() -> None:
     tensors = stored(STORIES)
-    text, sentiment = load(STORIES, TEXT), load(STORIES, SENTIMENT)
+    text, sentiment = load(STORIES, TEXT, attention="sdpa"), load(STORIES, SENTIMENT, attention="sdpa")
     assert differing(text.model, tensors) == []
     assert differing(sentiment.model, tensors) == ["score.weight"]
     with quiet_transformers():
@@ -257,6 +259,8 @@ def test_a_real_trained_llama() -> None:
     ids = token_ids(words=512, length=200)
     assert torch.equal(text.model(ids).logits, plain(ids).logits)
     assert torch.equal(sentiment.model.model(ids).last_hidden_state, heads.model(ids).last_hidden_state)
+    ours = load(STORIES, TEXT).model(ids).logits
+    torch.testing.assert_close(ours, plain(ids).logits, atol=1e-4, rtol=1e-5)
     tokenizer = text.tokenizer
     assert (tokenizer.padding_side, tokenizer.pad_token_id) == ("right", 0)
     assert text.model.config.pad_token_id not in (tokenizer.eos_token_id, tokenizer.bos_token_id, None)

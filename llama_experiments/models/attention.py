@@ -1,0 +1,163 @@
+"""Causal attention on a CPU that skips what the mask hides, which torch's kernel there computes and throws away.
+
+Queries go in chunks, each against the keys up to its end. What is used is a rule of device and shape, never of a
+timing: a run repeats itself to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+CHUNKED = "chunked_causal"  # as transformers knows it
+SMALL_HEAD = 16  # numbers; of such heads the softmax takes most of the time
+KEPT_AT_MOST = 1 << 26  # bytes of a layer's probabilities that wait for the backward pass
+BLOCK = 1 << 21  # bytes of scores at once: what is near in a cache
+
+
+def register() -> str:
+    """Have transformers know of it; returns its name. Where the rule says no it is transformers' SDPA."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    AttentionInterface.register(CHUNKED, attention)
+    AttentionMaskInterface.register(CHUNKED, sdpa_mask)
+    return CHUNKED
+
+
+def attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **settings: Any,
+) -> tuple[torch.Tensor, None]:
+    """An attention layer as transformers calls it; heads first on the way in, positions first on the way out."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    given = (attention_mask, dropout, scaling, is_causal)
+    if query.device.type != "cpu":
+        output, _ = sdpa_attention_forward(module, query, key, value, *given, **settings)
+        return output, None
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    whole = attention_mask is None and not dropout and settings.get("position_bias") is None
+    length, size = query.shape[2:]
+    narrow = torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", enabled=False):
+        if narrow:  # the softmax is most of it, and both kernels are slower in bf16
+            query, key, value = query.float(), key.float(), value.float()
+        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+        chunk = chunk_size(query.shape[0] * query.shape[1], length, size, learns=learns)
+        if causal and whole and chunk is not None and length == key.shape[2] and query.dtype == torch.float32:
+            return causal_attention(query, key, value, size**-0.5 if scaling is None else scaling, chunk), None
+        output, _ = sdpa_attention_forward(module, query, key, value, *given, **settings)
+        return output, None
+
+
+def chunk_size(rows: int, length: int, size: int, *, learns: bool) -> int | None:
+    """Queries of a chunk; None where torch's own kernel is as fast, or takes much less memory.
+
+    Args:
+        rows: of a batch, times heads.
+        length: tokens.
+        size: of a head.
+        learns: whether there will be a backward pass, in which most is gained.
+    """
+    if rows * length * length * 2 > KEPT_AT_MOST:
+        return None
+    if size <= SMALL_HEAD:
+        return 32 if length >= 128 else None
+    return 64 if length >= (384 if learns else 512) else None
+
+
+def causal_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, chunk: int
+) -> torch.Tensor:
+    """[batch, length, heads, size] of [batch, heads, length, size]; keys and values may have fewer heads."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
+        output: torch.Tensor = _Causal.apply(query, key, value, scale, chunk)
+        return output
+    return _forward(*_by_key_head(query, key, value, scale), chunk, None)
+
+
+class _Causal(torch.autograd.Function):
+    """Keeps each block's probabilities for the backward pass: half of what the whole square would be."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, chunk: int
+    ) -> torch.Tensor:
+        queries, keys, values = _by_key_head(query, key, value, scale)
+        kept: list[torch.Tensor] = []
+        output = _forward(queries, keys, values, chunk, kept)
+        ctx.save_for_backward(queries, keys, values, *kept)
+        ctx.scale, ctx.chunk = scale, chunk
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        queries, keys, values, *kept = ctx.saved_tensors
+        batch, groups, shared, length, size = queries.shape
+        queries, keys, values = queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
+        arrived = gradient.view(batch, length, groups, shared, size).permute(0, 2, 3, 1, 4)
+        arrived = arrived.reshape(queries.shape)
+        turned = values.transpose(1, 2).contiguous()  # [.., size, length]
+        of_queries = torch.empty_like(queries)
+        of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
+        for (rows, places, end), chosen in zip(_blocks(queries, ctx.chunk), kept, strict=True):
+            asked, given = queries[rows, :, places].flatten(1, 2), arrived[rows, :, places].flatten(1, 2)
+            of_values[rows, :end].baddbmm_(chosen.transpose(1, 2), given)
+            of_chosen = torch.bmm(given, turned[rows, :, :end])
+            of_scores = torch._softmax_backward_data(of_chosen, chosen, -1, torch.float32)
+            block = of_queries[rows, :, places]
+            block.copy_(torch.bmm(of_scores, keys[rows, :end]).view(block.shape))
+            of_keys[rows, :end].baddbmm_(of_scores.transpose(1, 2), asked)
+        heads = (batch, groups * shared, length, size)
+        both = (batch, groups, length, size)
+        return of_queries.mul_(ctx.scale).view(heads), of_keys.view(both), of_values.view(both), None, None
+
+
+def _by_key_head(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Scaled queries [batch, key heads, queries of each, length, size]; keys and values in one piece."""
+    batch, heads, length, size = query.shape
+    groups = key.shape[1]
+    queries = (query * scale).reshape(batch, groups, heads // groups, length, size)
+    return queries, key.contiguous(), value.contiguous()
+
+
+def _blocks(queries: torch.Tensor, chunk: int) -> Iterator[tuple[slice, slice, int]]:
+    """Rows and queries of each block, and where the keys that these see end."""
+    rows, shared, length, _ = queries.shape
+    for start in range(0, length, chunk):
+        end = min(start + chunk, length)
+        step = max(1, BLOCK // (shared * (end - start) * end * 4))
+        for row in range(0, rows, step):
+            yield slice(row, min(row + step, rows)), slice(start, end), end
+
+
+def _forward(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, chunk: int, kept: list[torch.Tensor] | None
+) -> torch.Tensor:
+    batch, groups, shared, length, size = queries.shape
+    queries, values = queries.flatten(0, 1), values.flatten(0, 1)
+    turned = keys.flatten(0, 1).transpose(1, 2).contiguous()  # [.., size, length]
+    found = torch.empty_like(queries)
+    hidden = torch.full((chunk, chunk), -torch.inf, device=queries.device).triu_(1)
+    for rows, places, end in _blocks(queries, chunk):
+        asked = queries[rows, :, places]
+        scores = torch.bmm(asked.flatten(1, 2), turned[rows, :, :end]).view(*asked.shape[:3], end)
+        scores[..., places].add_(hidden[: asked.shape[2], : asked.shape[2]])
+        chosen = torch.softmax(scores, -1, out=scores).flatten(1, 2)
+        found[rows, :, places] = torch.bmm(chosen, values[rows, :end]).view(asked.shape)
+        if kept is not None:
+            kept.append(chosen)
+    by_place = found.view(batch, groups, shared, length, size).permute(0, 3, 1, 2, 4)
+    return by_place.reshape(batch, length, groups * shared, size)
