@@ -97,7 +97,7 @@ class Experiment:
         from llama_experiments.training.stopping import Stopping
 
         cache = Path(self.output_dir) / "cache"
-        accelerator = make_accelerator(self.training)
+        accelerator = make_accelerator(self.training, self.model.width())
         with accelerator.main_process_first():  # the others find what the first has kept
             task, rows, hygiene = look_at_rows(self.task, self.dataset)
             task = self.technique.adapt_task(task, rows, self.seed)

@@ -14,6 +14,7 @@ from llama_experiments.command_line.processes import is_first, run_in_processes,
 from llama_experiments.command_line.replay import refuse_unsafe_replay
 from llama_experiments.errors import UserError, offer
 from llama_experiments.paths import show
+from llama_experiments.runs.arithmetic import as_recorded
 from llama_experiments.runs.identity import same_run
 from llama_experiments.runs.state import is_held, read_state
 
@@ -55,10 +56,11 @@ def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> int:
     refuse_unsafe_replay(saved.folder.hydra)
     composition = compose_command(list(overrides), [], saved.folder.hydra.absolute())
     composition = Composition.of_job(composition.tree, list(overrides), saved.choices())
-    experiment = build_experiment(composition)
+    experiment = as_recorded(build_experiment(composition), saved)
+    processes = experiment.training.processes or 1
     check_processes(experiment.training)
-    if (experiment.training.processes or 1) > 1 and started() == 1:
-        return run_in_processes(experiment.training.processes, ["resume", str(saved.folder.path), *overrides])
+    if processes > 1 and started() == 1:
+        return run_in_processes(processes, ["resume", str(saved.folder.path), *overrides])
     os.environ.setdefault("OMP_NUM_THREADS", str(_threads(saved)))  # read when torch is imported
     tags = _tags(saved)
     experiment.run(

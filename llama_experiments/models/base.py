@@ -63,6 +63,15 @@ class Model:
         positions = (self.shape() or {}).get("max_position_embeddings")
         return positions if isinstance(positions, int) else None
 
+    def width(self) -> int | None:
+        """Its hidden size by its config.json, which is fetched where the model is on the Hub.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+        size = (self.shape() or {}).get("hidden_size")
+        return size if isinstance(size, int) else None
+
     def load(self, task: Task, seed: int, quantization: BitsAndBytesConfig | None = None) -> Loaded:
         """Tokenizer and the task's model on the CPU, audited; fresh weights are a function of the seed.
 

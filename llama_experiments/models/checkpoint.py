@@ -63,6 +63,12 @@ class Checkpoint(Model):
         folder = resolve(self.checkpoint)
         return None if self.needs_hub or checkpoint_problem(folder) is not None else model_config(folder)
 
+    def width(self) -> int | None:
+        if not self.needs_hub:
+            return super().width()
+        size = model_config(self.small_files()).get("hidden_size")
+        return size if isinstance(size, int) else None
+
     def folder(self, task: Task) -> Path:
         """The local folder of the checkpoint, downloaded first when it is on the Hub.
 

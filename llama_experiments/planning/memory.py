@@ -106,7 +106,7 @@ def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, leng
         length=lengths.train,
         evaluation_rows=min(training.evaluation_batch_size, lengths.evaluation_rows),
         evaluation_length=lengths.evaluation,
-        precision=chosen_precision(training),
+        precision=chosen_precision(training, shape.get("hidden_size")),
         device=torch.device(kind),
     )
     shares = processes if training.sharding == "fsdp" else 1

@@ -41,7 +41,7 @@ def estimate_seconds(experiment: Experiment, shape: Mapping[str, Any], work: Wor
     from llama_experiments.training.device import arithmetic, make_accelerator
 
     training = experiment.training
-    accelerator = make_accelerator(training)
+    accelerator = make_accelerator(training, shape.get("hidden_size"))
     torch.manual_seed(0)
     model = skeleton(experiment, shape, work.task, arithmetic(accelerator), accelerator.device.type)
     groups = experiment.technique.parameter_groups(model)

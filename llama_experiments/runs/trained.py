@@ -16,6 +16,7 @@ from llama_experiments.errors import ConfigError, UserError
 from llama_experiments.experiment import Experiment
 from llama_experiments.paths import show
 from llama_experiments.preflight import unknown_columns
+from llama_experiments.runs.arithmetic import as_recorded
 from llama_experiments.runs.saved import SavedRun
 from llama_experiments.tasks.base import Task
 
@@ -58,11 +59,11 @@ class Replayed:
         """
         run.refuse_newer()
         as_saved = run.composition()
-        own = build(as_saved.tree, Experiment, as_saved.origin)
+        own = as_recorded(build(as_saved.tree, Experiment, as_saved.origin), run)
         experiment = own
         if overrides:
             composition = with_overrides(run, overrides)
-            experiment = build(composition.tree, Experiment, composition.origin)
+            experiment = as_recorded(build(composition.tree, Experiment, composition.origin), run)
             if wrong := unknown_columns(experiment.dataset, experiment.task):
                 raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in wrong])
         replayed = cls(run, experiment, own)
@@ -128,7 +129,7 @@ class Replayed:
         from llama_experiments.training.device import frozen_dtype, make_accelerator
 
         experiment, technique = self.experiment, self.own.technique
-        accelerator = make_accelerator(experiment.training)
+        accelerator = make_accelerator(experiment.training, experiment.model.width())
         task, training_rows = self._adapted()
         loaded = self._loaded(task)
         model, positions = loaded.model, loaded.model.config.max_position_embeddings

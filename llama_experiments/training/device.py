@@ -16,15 +16,20 @@ from llama_experiments.training.settings import Training
 from llama_experiments.training.sharding import insist, make_plugin, tell_type
 from llama_experiments.training.stopping import Stopped
 
+BF16_FROM = 288  # hidden size from which bf16 is faster than fp32 on a CPU that multiplies in it
 
-def make_accelerator(training: Training) -> Accelerator:
+
+def make_accelerator(training: Training, hidden_size: int | None = None) -> Accelerator:
     """The GPU where there is one, else the CPU; the processes that the launcher started.
+
+    Args:
+        hidden_size: the model's, by which the precision `auto` is decided on a CPU; None: fp32 there.
 
     Raises:
         UserError: a precision that the device does not have, or processes that do not see each other.
     """
     on_gpu = torch.cuda.is_available()
-    precision = chosen_precision(training)
+    precision = chosen_precision(training, hidden_size)
     if precision == "fp16" and not on_gpu:
         raise UserError("training.precision: fp16 needs a GPU, and there is none here; use auto, fp32 or bf16")
     # A job before this one in the same process (a sweep's) may have had another precision.
@@ -66,12 +71,22 @@ def leaving_together(accelerator: Accelerator) -> Iterator[None]:
     accelerator.wait_for_everyone()
 
 
-def chosen_precision(training: Training) -> str:
-    """The precision with `auto` decided: bf16 on a GPU that has it, else fp32."""
+def chosen_precision(training: Training, hidden_size: int | None = None) -> str:
+    """The precision with `auto` decided, by a rule of device and shape: a run must repeat itself.
+
+    bf16 on a GPU that has it, and on a CPU that has it where the model is wide enough to gain by it; else fp32.
+    """
     if training.precision != "auto":
         return training.precision
-    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if has_bf16 else "fp32"
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if isinstance(hidden_size, int) and hidden_size >= BF16_FROM and cpu_has_bf16() else "fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies in bf16: elsewhere that is emulated, and slow."""
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
 def arithmetic(accelerator: Accelerator) -> str:

@@ -27,7 +27,7 @@ class Training:
     schedule: Literal["linear", "cosine", "constant"] = "linear"  # after the warm-up
     warmup_ratio: float = 0.0  # share of the steps over which the rate rises
     max_grad_norm: float | None = 1.0  # gradients are scaled down to this norm; null: never
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on a GPU that has it, else fp32
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the device gains by it
     layout: Literal["auto", "padded", "packed"] = "auto"  # packed: a pass's rows end to end in one; changes no number
     gradient_checkpointing: bool = False  # less memory, a third more time
     check_memory: bool = True  # before a run: refuse what cannot fit the device

@@ -2,7 +2,8 @@
 
 RUN is a run's folder or its id in MLflow. Without overrides every recorded loss and the final weights are compared:
 *identical* (exit status 0), or the first that differs, by how much, and the likely cause (exit status 1). The data,
-the starting weights, the code, the versions and the number of threads are compared as well.
+the starting weights, the code, the versions and the number of threads are compared as well. What a setting left to
+the machine (training.precision=auto) is what the run recorded.
 
     python -m llama_experiments reproduce outputs/2026-11-25/01-53-31-sentiment-embedded-full
     python -m llama_experiments reproduce RUN training.learning_rate=3e-4
@@ -26,6 +27,7 @@ def run(arguments: list[str]) -> int:
     """Run it again, compare, and say so."""
     from llama_experiments.cli import run_arguments
     from llama_experiments.files import write_text
+    from llama_experiments.runs.arithmetic import recorded_arithmetic
     from llama_experiments.runs.folder import RunFolder
     from llama_experiments.runs.reproduction import check_recorded, compare_with
     from llama_experiments.runs.saved import SavedRun, find_run, is_run
@@ -50,12 +52,15 @@ def run(arguments: list[str]) -> int:
         overrides.append(f"hydra.run.dir='{quoted}'")
     else:
         folder = Path(place.strip("'\""))
+    open_ones = config["training"].get("precision", "auto"), config["model"].get("attention", "auto")
+    decided = {key: value for key, value in recorded_arithmetic(old, *open_ones).items() if key not in given}
+    overrides += [f"{key}={value}" for key, value in decided.items()]
     print(f"running {old.name} again, into {show(folder)}", flush=True)
     status = run_arguments(["--config-path", str(old.folder.hydra), *overrides])
     new = SavedRun(RunFolder(folder))
     if status != 0 or not new.folder.environment.exists():
         return status
-    changes = _changes(config, new.config())
+    changes = {key: both for key, both in _changes(config, new.config()).items() if key not in decided}
     if changes and not given <= {"tracker.uri", "hydra.run.dir"}:
         return _tell_both(old, new, changes)
     compared = compare_with(old, new, changes)

@@ -12,6 +12,9 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
 
+from llama_experiments.models.attention import CHUNKED
+from llama_experiments.runs.saved import find_run
+from llama_experiments.runs.trained import Replayed
 from tests.conftest import ROOT
 
 Run = Callable[..., int]
@@ -42,6 +45,27 @@ def test_a_run_is_the_same_again(run: Run, saved: Path, tmp_path: Path, capsys: 
     saved.rename(tmp_path / "elsewhere" / "moved")
     assert run("reproduce", "elsewhere/moved") == 0
     assert "identical" in capsys.readouterr().out
+
+
+def test_what_was_left_to_the_machine_is_what_the_run_recorded(
+    run: Run, saved: Path, tmp_path: Path, capsys: Said
+) -> None:
+    """A run of another machine: its settings say auto, its environment bf16 and torch's own attention."""
+    file = saved / "environment.json"
+    told = json.loads(file.read_text())
+    assert (told["device"]["precision"], told["model"]["attention"]) == ("fp32", CHUNKED)
+    told["device"]["precision"], told["model"]["attention"] = "bf16", "sdpa"
+    file.write_text(json.dumps(told))
+    assert run("reproduce", "first", "hydra.run.dir=again") == 1
+    again = json.loads((tmp_path / "again" / "environment.json").read_text())
+    assert (again["device"]["precision"], again["model"]["attention"]) == ("bf16", "sdpa")
+    assert "different from epoch 0" in capsys.readouterr().out  # compared, not told beside each other
+    assert run("reproduce", "first", "training.precision=fp32", "hydra.run.dir=exact") == 0  # what is said is done
+    exact = json.loads((tmp_path / "exact" / "environment.json").read_text())
+    assert exact["device"]["precision"] == "fp32"
+    replayed = Replayed.of(find_run("first"))
+    assert (replayed.experiment.training.precision, replayed.own.model.attention) == ("bf16", "sdpa")
+    assert Replayed.of(find_run("first"), ["training.precision=fp32"]).experiment.training.precision == "fp32"
 
 
 def test_an_mlflow_id_is_enough(run: Run, saved: Path, tmp_path: Path, capsys: Said) -> None:

@@ -25,6 +25,25 @@ def test_auto_is_fp32_on_a_cpu() -> None:
 
 
 @on_cpu
+@pytest.mark.parametrize(
+    ("hidden_size", "able", "expected"),
+    [(287, True, "fp32"), (288, True, "bf16"), (4096, True, "bf16"), (4096, False, "fp32"), (None, True, "fp32")],
+)
+def test_auto_is_bf16_on_a_cpu_that_has_it_from_a_width_on(
+    hidden_size: int | None, able: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able, "amx_bf16": False})
+    assert arithmetic(make_accelerator(training("auto"), hidden_size)) == expected
+    assert arithmetic(make_accelerator(training("fp32"), hidden_size)) == "fp32"  # what is said is done
+
+
+@on_cpu
+def test_a_processor_that_tells_nothing_has_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "arm64"})
+    assert arithmetic(make_accelerator(training("auto"), 4096)) == "fp32"
+
+
+@on_cpu
 def test_fp16_needs_a_gpu() -> None:
     with pytest.raises(UserError, match=r"training\.precision: fp16 needs a GPU"):
         make_accelerator(training("fp16"))
