@@ -91,6 +91,7 @@ class Experiment:
         from llama_experiments.training.checkpoints import Checkpoints
         from llama_experiments.training.device import leaving_together, make_accelerator, probe_device
         from llama_experiments.training.evaluation import evaluate
+        from llama_experiments.training.frozen_trunk import frozen_trunk
         from llama_experiments.training.loop import fit
         from llama_experiments.training.memory import PeakMemory
         from llama_experiments.training.probe import probe_padding
@@ -158,6 +159,9 @@ class Experiment:
             record.tuned(attempts, training.learning_rate)
             record.shows(task.as_read(examples["validation"], 0, loaded.tokenizer))
             memory = PeakMemory(accelerator.device)
+            frozen = None
+            if groups:
+                frozen = frozen_trunk(task_model, examples.values(), training, accelerator, cache, proof.before)
             for epoch in fit(
                 task_model,
                 examples["train"],
@@ -170,6 +174,7 @@ class Experiment:
                 tokenizer=loaded.tokenizer,
                 checkpoints=checkpoints,
                 stopping=stopping,
+                frozen=frozen,
             ):
                 last = epoch.epoch == training.epochs or not groups or record.history.ends_early(training, epoch)
                 if record.epoch(epoch, last=last):

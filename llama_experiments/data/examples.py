@@ -41,6 +41,8 @@ class Examples:
         self.offsets = self.ragged["input_ids"][1]
         self.lengths = np.diff(self.offsets)  # [examples] tokens
         self.counts = self.fixed["count"]  # [examples] items of the loss
+        self.states: torch.Tensor | None = None  # of a frozen trunk, [tokens, hidden] or, pooled, [examples, hidden]
+        self.pooled = False
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -62,10 +64,20 @@ class Examples:
         made.fixed = self.fixed | {"weight": weights}
         return made
 
+    def with_states(self, states: torch.Tensor, *, pooled: bool) -> Examples:
+        """The same examples with what a frozen trunk says of each of their tokens, or of each of them.
+
+        Batches have the column `states` [batch, length, hidden], zeros at padding, or `pooled` [batch, hidden].
+        """
+        made = copy.copy(self)
+        made.states, made.pooled = states, pooled
+        return made
+
     def batch(self, indices: np.ndarray, packed: bool = False) -> dict[str, torch.Tensor]:
         """Examples side by side: `input_ids` and other lists [batch, length], `lengths` and the rest [batch].
 
         The padding is 0, which may be a real token: what is padding is told by `lengths` and by nothing else.
+        Where the states are pooled there are no `input_ids`: nothing is left to read them.
         A packed batch has `position_ids` [batch, length] too: the trunk then lays its examples end to end.
         """
         import torch
@@ -73,7 +85,7 @@ class Examples:
         length = int(self.lengths[indices].max())
         batch = {"lengths": torch.from_numpy(self.lengths[indices]), "index": torch.from_numpy(indices)}
         for name, (values, offsets) in self.ragged.items():
-            if name in self._beside:
+            if name in self._beside or (name == "input_ids" and self.pooled):
                 continue
             padded = np.zeros((len(indices), length), dtype=np.int64)
             for position, index in enumerate(indices):
@@ -82,9 +94,23 @@ class Examples:
             batch[name] = torch.from_numpy(padded)
         for name, column in self.fixed.items():
             batch[name] = torch.from_numpy(column[indices])
+        if self.states is not None:
+            batch |= self._states_of(indices, length)
         if packed:
             batch["position_ids"] = torch.arange(length).repeat(len(indices), 1)
         return batch
+
+    def _states_of(self, indices: np.ndarray, length: int) -> dict[str, torch.Tensor]:
+        import torch
+
+        assert self.states is not None
+        if self.pooled:
+            return {"pooled": self.states[torch.from_numpy(indices)]}
+        padded = self.states.new_zeros(len(indices), length, self.states.shape[1])
+        for position, index in enumerate(indices):
+            start, end = self.offsets[index], self.offsets[index + 1]
+            padded[position, : end - start] = self.states[start:end]
+        return {"states": padded}
 
 
 def hash_of_indices(indices: np.ndarray) -> str:

@@ -71,6 +71,7 @@ class Task:
     item: ClassVar[str]  # what its loss is a mean over, in words
     head: ClassVar[tuple[str, ...]]  # prefixes of the parameters above the trunk
     head_may_be_fresh: ClassVar[bool] = True  # whether a checkpoint need not have the head
+    pools: ClassVar[bool] = False  # whether it reads no more of the trunk than each example's last state
     beside: ClassVar[tuple[str, ...]] = ()  # columns of the examples that only scoring needs
     headline: ClassVar[tuple[str, ...] | None] = None  # the metrics told after an epoch, where not all are
     metric: ClassVar[str] = "loss"  # the one by which runs are compared: of `row_metric`

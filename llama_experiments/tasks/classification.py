@@ -21,7 +21,7 @@ from llama_experiments.tasks.class_metrics import (
     precision_and_recall,
 )
 from llama_experiments.tasks.prompts import places
-from llama_experiments.tasks.trunk import hidden_states
+from llama_experiments.tasks.trunk import last_states
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +50,7 @@ class SequenceClassification(Task):
     metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
     head: ClassVar[tuple[str, ...]] = ("score.",)
+    pools: ClassVar[bool] = True
 
     labels: list[str] | None = None  # names of the classes; null takes the data set's
     # name of a class -> its weight in what is minimised, 1 where none is given; balanced: each class the same in all
@@ -152,10 +153,7 @@ class SequenceClassification(Task):
 
     def logits(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
         """What speaks for each class, [batch, classes] in fp32."""
-        hidden = hidden_states(model.model, batch)  # [batch, length, hidden]
-        last = batch["lengths"] - 1
-        pooled = hidden.take_along_dim(last[:, None, None], dim=1)[:, 0]  # [batch, hidden]
-        return cast("torch.Tensor", model.score(pooled).float())
+        return cast("torch.Tensor", model.score(last_states(model.model, batch)).float())
 
     def output(self, model: PreTrainedModel, batch: Batch) -> Output:
         from torch.nn.functional import cross_entropy

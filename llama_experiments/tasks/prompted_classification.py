@@ -35,6 +35,7 @@ class PromptedClassification(SequenceClassification):
 
     head: ClassVar[tuple[str, ...]] = ("lm_head.",)
     head_may_be_fresh: ClassVar[bool] = False
+    pools: ClassVar[bool] = False
 
     prompting: Prompting
     # Known once the model is:

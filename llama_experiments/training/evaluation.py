@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -102,15 +102,11 @@ def predict(
             if stopping is not None:
                 stopping.check()
             try:
-                output: Output = model(to_device(examples.batch(indices, packed), accelerator.device))
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
+                with fitting(len(indices)):
+                    output: Output = model(to_device(examples.batch(indices, packed), accelerator.device))
+            except OutOfMemory:
                 if not splits or len(indices) == 1 or is_sharded(model):
-                    raise OutOfMemory(
-                        f"training.evaluation_batch_size: the memory is full with {len(indices)} examples a pass; "
-                        f"set training.evaluation_batch_size={max(1, len(indices) // 2)}, which changes no number"
-                    ) from error
+                    raise
                 half = len(indices) // 2
                 waiting += [(indices[half:], counts), (indices[:half], counts)]
                 continue
@@ -119,6 +115,20 @@ def predict(
                 parts.append({"index": indices, **found})
     predictions = _in_order(_gathered(parts, accelerator))
     return predictions | {"row": examples.fixed["row"], "count": examples.counts}
+
+
+@contextlib.contextmanager
+def fitting(batch_size: int) -> Iterator[None]:
+    """Tells what would help where a pass of so many examples does not fit the device, as OutOfMemory."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"training.evaluation_batch_size: the memory is full with {batch_size} examples a pass; set "
+            f"training.evaluation_batch_size={max(1, batch_size // 2)}, which changes no number"
+        ) from error
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:

@@ -30,6 +30,8 @@ from llama_experiments.training.stopping import Stopped, Stopping
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from llama_experiments.training.frozen_trunk import FrozenTrunk
+
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
@@ -57,6 +59,7 @@ def fit(
     tokenizer: PreTrainedTokenizerFast | None = None,
     checkpoints: Checkpoints | None = None,
     stopping: Stopping | None = None,
+    frozen: FrozenTrunk | None = None,
 ) -> Iterator[Epoch]:
     """Train, an epoch at a time. Without parameter groups nothing moves, and epoch 0 is all there is.
 
@@ -66,6 +69,7 @@ def fit(
         tokenizer: for what the task writes after an evaluation; None: nothing is written.
         checkpoints: where to go on from, and where to; None: from the start, and none is taken.
         stopping: is asked after each step whether to go on.
+        frozen: what of the trunk is run once for all epochs; None: each pass runs all of it.
 
     Raises:
         Diverged: the loss is no longer a number.
@@ -80,6 +84,11 @@ def fit(
     else:
         model = accelerator.prepare_model(task_model, evaluation_mode=True)
     packed = training.packs(task_model.model.config._attn_implementation)
+
+    started = time.perf_counter()
+    if frozen is not None:
+        train, validation = (frozen.over(examples, stopping) for examples in (train, validation))
+    before = time.perf_counter() - started  # in the time of the first epoch that is told
 
     def evaluated() -> Evaluation:
         return evaluate(
@@ -97,8 +106,8 @@ def fit(
     place = checkpoints.start.place if checkpoints is not None and checkpoints.start is not None else Place()
     if place.steps == 0 and place.recorded < 0 and (training.evaluate_first or optimizer is None):
         started = time.perf_counter()
-        yield Epoch(0, None, evaluated(), None, 0, 0, time.perf_counter() - started)
-        place = dataclasses.replace(place, recorded=0)
+        yield Epoch(0, None, evaluated(), None, 0, 0, before + time.perf_counter() - started)
+        before, place = 0.0, dataclasses.replace(place, recorded=0)
     if optimizer is None:
         return
     if checkpoints is not None:
@@ -135,9 +144,9 @@ def fit(
                 sums.learning_rate,
                 sums.examples,
                 sums.tokens,
-                sums.seconds + time.perf_counter() - started,
+                before + sums.seconds + time.perf_counter() - started,
             )
-            place = dataclasses.replace(place, recorded=epoch, sums=Sums())
+            before, place = 0.0, dataclasses.replace(place, recorded=epoch, sums=Sums())
             if checkpoints is not None and checkpoints.due(place.steps):
                 checkpoints.save(place, task_model, optimizer)
     except Stopped as stopped:

@@ -29,6 +29,10 @@ class Training:
     max_grad_norm: float | None = 1.0  # gradients are scaled down to this norm; null: never
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the device gains by it
     layout: Literal["auto", "padded", "packed"] = "auto"  # packed: a pass's rows end to end in one; changes no number
+    # What no weight that moves is in or below is run once for all epochs; auto: and kept below output_dir/cache for
+    # other runs, off: for this run alone. Neither changes a number.
+    trunk_cache: Literal["auto", "off"] = "auto"
+    trunk_cache_gb: float = 8.0  # at most; a run that needs more runs its whole trunk in each pass
     gradient_checkpointing: bool = False  # less memory, a third more time
     check_memory: bool = True  # before a run: refuse what cannot fit the device
     evaluate_first: bool = True  # epoch 0, before any update
@@ -54,6 +58,7 @@ class Training:
             ("processes", self.processes is None or self.processes >= 1, "must be null or at least 1"),
             ("evaluation_batch_size", self.evaluation_batch_size >= 1, "must be at least 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "must be 0 or a positive number"),
+            ("trunk_cache_gb", 0 <= self.trunk_cache_gb < math.inf, "must be 0 or a positive number"),
             ("warmup_ratio", 0 <= self.warmup_ratio <= 1, "must be between 0 and 1"),
             (
                 "max_grad_norm",

@@ -111,7 +111,7 @@ class Tuning:
         for multiplier in sorted(self.multipliers):
             tried = dataclasses.replace(training, learning_rate=training.learning_rate * multiplier)
             started = time.perf_counter()
-            loss = _lowest_loss(tried, train, validation, task, start, seed, accelerator)
+            loss = _lowest_loss(tried, train, validation, task, start, seed, accelerator, cache)
             accelerator.free_memory()  # or each attempt would hold its model until the last
             attempts.append(Attempt(tried.learning_rate, loss, time.perf_counter() - started))
             tell(attempts[-1])
@@ -126,15 +126,18 @@ def _lowest_loss(
     start: Start,
     seed: int,
     accelerator: Accelerator,
+    cache: Path,
 ) -> float:
     """The lowest of a training's losses on `validation` after its epochs; inf where it diverges."""
     from llama_experiments.tasks.task_model import TaskModel
+    from llama_experiments.training.frozen_trunk import frozen_trunk
     from llama_experiments.training.loop import fit
     from llama_experiments.training.step import Diverged
 
     model, groups = start()
+    task_model = TaskModel(model, task)
     epochs = fit(
-        TaskModel(model, task),
+        task_model,
         train,
         validation,
         training=dataclasses.replace(training, evaluate_first=False),
@@ -142,6 +145,7 @@ def _lowest_loss(
         seed=seed,
         accelerator=accelerator,
         on_step=lambda step: None,
+        frozen=frozen_trunk(task_model, [train, validation], training, accelerator, cache),
     )
     try:
         return min(epoch.evaluation.loss for epoch in epochs if epoch.evaluation is not None)
