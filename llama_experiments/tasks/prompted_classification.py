@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 
 from llama_experiments.errors import UserError
+from llama_experiments.tasks.beginnings import common
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.completion import without_end
 from llama_experiments.tasks.label_scores import Choice, choice, log_probabilities
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from llama_experiments.data.examples import Batch, Examples
     from llama_experiments.tasks.base import Prompting
 
+UNLIKE = ("a", "Z")
 CONTENT_FREE = ("N/A", "", "[MASK]")  # what calibration asks about, as in Zhao et al. 2021
 
 
@@ -41,6 +43,7 @@ class PromptedClassification(SequenceClassification):
     # Known once the model is:
     context: int = 0  # tokens of a prompt with its longest word at most
     solved: tuple[str, ...] = ()  # solved, as texts
+    shared: tuple[tuple[int, ...], ...] = ()  # tokens with which prompts begin, whatever their text is
     no_text: tuple[tuple[Choice, ...], ...] = ()  # what calibration asks, by the number of examples before it
 
     @property
@@ -68,7 +71,9 @@ class PromptedClassification(SequenceClassification):
                 f"task.template: without a text it is longer, with the longest label word, than the {task.context} "
                 "tokens that a prompt may have (technique.context, and the model's positions)"
             )
-        return dataclasses.replace(task, no_text=tuple(task._no_text(tokenizer)))
+        return dataclasses.replace(
+            task, no_text=tuple(task._no_text(tokenizer)), shared=tuple(task._shared(tokenizer))
+        )
 
     def encoding_settings(self) -> dict[str, Any]:
         return super().encoding_settings() | {
@@ -117,12 +122,13 @@ class PromptedClassification(SequenceClassification):
         packed, number = "position_ids" in batch, len(self.names)
         columns = zip(*(batch[name].tolist() for name in ("input_ids", "branch", "lengths", "start")), strict=True)
         choices = [Choice(ids[:length], branch[:length], start) for ids, branch, length, start in columns]
-        logits = log_probabilities(model, choices, number, rows, packed)  # [batch, classes]
+        logits = log_probabilities(model, choices, number, rows, packed, self.shared)  # [batch, classes]
         if not self.prompting.calibrate:
             return logits
         bias = torch.zeros_like(logits)
         for shown in sorted(set(batch["shown"].tolist())):
-            nothing = log_probabilities(model, self.no_text[shown], number, rows, packed)  # [texts, classes]
+            # [texts, classes]
+            nothing = log_probabilities(model, self.no_text[shown], number, rows, packed, self.shared)
             bias[batch["shown"] == shown] = nothing.softmax(dim=-1).mean(dim=0).log()
         return logits - bias
 
@@ -163,6 +169,14 @@ class PromptedClassification(SequenceClassification):
             next(at for at, (_, end) in enumerate(encoding.offsets) if end > len(prompt)) for encoding in encodings
         ]
         return choice(sequences, min(starts), words)
+
+    def _shared(self, tokenizer: PreTrainedTokenizerFast) -> list[tuple[int, ...]]:
+        """What the prompts with each number of examples begin with: two texts with nothing in common tell it."""
+        found = []
+        for shown in range(len(self.solved) + 1):
+            two = [self._choice(text, shown, tokenizer) for text in UNLIKE]
+            found += [tuple(common(*(one.beginning for one in two if one)))] if all(two) else []
+        return found
 
     def _no_text(self, tokenizer: PreTrainedTokenizerFast) -> list[tuple[Choice, ...]]:
         """What calibration asks after none of the examples, after the last, after the last two and so on that fit."""

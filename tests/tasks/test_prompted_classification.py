@@ -18,6 +18,7 @@ from llama_experiments.data.examples import Examples
 from llama_experiments.data.rows import Rows
 from llama_experiments.data.tokenized import encode
 from llama_experiments.errors import SettingError, UserError
+from llama_experiments.tasks import beginnings, label_scores
 from llama_experiments.tasks.base import Prompting
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.prompted_classification import CONTENT_FREE, PromptedClassification
@@ -128,14 +129,16 @@ def test_scores_are_those_of_each_continuation_alone(
             assert predictions["label"].equal(labels)
 
 
-@pytest.mark.parametrize(("words", "sequences"), [(["a", "b", "c"], 1), (["lovely one", "lovely two", "dull"], None)])
-def test_words_of_one_token_cost_one_sequence_a_row(
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("words", [["a", "b", "c"], ["lovely one", "lovely two", "dull"]])
+def test_the_words_of_a_row_are_one_row_where_they_can_branch(
     words: list[str],
-    sequences: int | None,
+    together: bool,
     model: PreTrainedModel,
     plain: PreTrainedTokenizerFast,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(label_scores, "can_share", lambda model: together)
     task = asking(words).meet(plain, POSITIONS)
     examples, read = encoded(task, plain), list[int]()
     forward = model.model.forward
@@ -145,8 +148,59 @@ def test_words_of_one_token_cost_one_sequence_a_row(
     in_batches(task, model, examples, len(ROWS))
     stems = [tuple(plain(f" {word}", add_special_tokens=False)["input_ids"][:-1]) for word in words]
     own = {stem for stem in stems if not any(other[: len(stem)] == stem and other != stem for other in stems)}
-    assert sum(read) == len(ROWS) * (sequences or len(own))
+    assert sum(read) == len(ROWS) * (1 if together else len(own))
     assert max(read) <= len(ROWS)  # no pass is larger than the batch
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("calibrate", [False, True])
+@pytest.mark.parametrize("words", WORDS)
+def test_what_prompts_begin_with_is_run_once(
+    words: list[str],
+    calibrate: bool,
+    attention: str,
+    load: Load,
+    model: PreTrainedModel,
+    plain: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model.set_attn_implementation(attention)
+    # Before long rows there is no room for all examples, so not all begin alike.
+    task = asking(words, SOLVED, calibrate=calibrate, context=90).meet(plain, POSITIONS)
+    examples, tokens = encoded(task, plain), list[int]()
+    assert len(set(examples.fixed["shown"].tolist())) > 1
+    forward = model.model.forward
+
+    def counted(**given: Any) -> Any:
+        tokens.append(given["input_ids"].numel())
+        return forward(**given)
+
+    monkeypatch.setattr(model.model, "forward", counted)
+    shared = in_batches(task, model, examples, 3)["logits"]
+    fewer = sum(tokens)
+    tokens.clear()
+    torch.testing.assert_close(in_batches(task, model, examples, 3)["logits"], shared, rtol=0, atol=0)
+    begun = sum(len(one) for one in task.shared if len(one) >= beginnings.FEWEST)
+    assert 0 < fewer - sum(tokens) <= begun  # the second time nothing is left to run of what they share
+    tokens.clear()
+    monkeypatch.setattr(label_scores, "can_share", lambda model: False)
+    alone = in_batches(task, model, examples, 3)["logits"]
+    assert sum(tokens) > 1.5 * fewer
+    torch.testing.assert_close(shared, alone, rtol=0, atol=1e-5)
+
+
+def test_what_is_kept_of_a_beginning_is_of_the_weights_as_they_are(
+    model: PreTrainedModel, plain: PreTrainedTokenizerFast
+) -> None:
+    task = asking(NAMES, SOLVED).meet(plain, POSITIONS)
+    examples = encoded(task, plain)
+    before = in_batches(task, model, examples, 4)["logits"]
+    with torch.no_grad():
+        model.model.layers[0].self_attn.v_proj.weight.mul_(2.0)
+    changed = in_batches(task, model, examples, 4)["logits"]
+    assert (changed - before).abs().max() > 1e-3
+    beginnings._kept.clear()
+    torch.testing.assert_close(in_batches(task, model, examples, 4)["logits"], changed, rtol=0, atol=0)
 
 
 def test_the_probe_finds_nothing(model: PreTrainedModel, plain: PreTrainedTokenizerFast) -> None:
