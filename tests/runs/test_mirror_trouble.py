@@ -62,6 +62,7 @@ def test_a_store_is_seen_only_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Path(tracking_uri.removeprefix("sqlite:///")).write_bytes(b"SQLite format 3")
         raise OSError("no space left")
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where no empty store is kept yet
     monkeypatch.setattr(MlflowClient, "__init__", fails)
     with pytest.raises(OSError, match="no space left"):
         tracker_module.connect(f"sqlite:///{tmp_path}/mlflow.db")
@@ -95,7 +96,7 @@ def test_after_a_failure_the_mirror_is_silent_and_sync_mends_it(
     failing = _Failing(client, calls)
     monkeypatch.setattr(module, "connect", lambda uri: failing)
     sentences: list[str] = []
-    tracker = Tracker(uri="http://me@server:5000")
+    tracker = Tracker(uri="http://server:5000")
     mirror = Mirror(tracker, tmp_path, sentences.append)
     folder = made_folder(tmp_path / "run", [epoch_record(number, 0.5, 0.5) for number in (0, 1)], state="finished")
     mirror.start(folder)
