@@ -15,7 +15,7 @@ def test_where_a_setting_was_set() -> None:
     composition = compose_command(["training.epochs=2", "experiment=pretrain_embedded", "tracker=mlflow"])
     assert composition.origin("training.epochs") == "set on the command line"
     assert composition.origin("training.batch_size") == "conf/experiment/pretrain_embedded.yaml"
-    assert composition.origin("training.precision") == "conf/training/default.yaml"
+    assert composition.origin("training.layout") == "conf/training/default.yaml"
     assert composition.origin("tracker.uri") == "conf/tracker/mlflow.yaml"
     assert composition.origin("tracker") == "set on the command line"
     assert composition.origin("seed") == "conf/config.yaml"
