@@ -23,9 +23,11 @@ from llama_experiments.command_line.overrides import named_by_what_is_swept
 from llama_experiments.command_line.processes import (
     first_process_tells,
     is_first,
+    leave_word,
     rank_overrides,
     run_in_processes,
     started,
+    word_left,
 )
 from llama_experiments.command_line.replay import replay_overrides
 from llama_experiments.command_line.resuming import resume, unfinished_run
@@ -49,8 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with named_on(arguments) as rest:
             return run_arguments(rest)
     except UserError as error:
-        if is_first():  # the others make the same mistake
+        if is_first():
             tell(error)
+        else:  # most often the first makes the same mistake
+            leave_word(str(error))
         return MISTAKE
     except Stopped as stopped:
         return stopped.status
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if started() == 1 or (sentence := lost_process(error)) is None:
             raise
         if is_first():
-            tell(UserError(sentence))
+            tell(UserError(word_left() or sentence))
         return 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -11,11 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from llama_experiments.command_line.replay import RUN_DIR
 from llama_experiments.errors import UserError, tell
 from llama_experiments.training.stopping import SIGNALS
 
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore
+
+WORD = f"llama_experiments/word/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
 GRACE = 20.0  # seconds that the others have to end in when one process has died
 
 
@@ -43,6 +50,7 @@ def rank_overrides(given: Sequence[str]) -> list[str]:
 
 
 _asked = 0  # questions so far: all processes ask the same ones in the same order
+PATIENCE = timedelta(seconds=60)  # until the others are there
 
 
 def first_process_tells(decide: Callable[[], str]) -> str:
@@ -50,15 +58,45 @@ def first_process_tells(decide: Callable[[], str]) -> str:
     global _asked
     if started() == 1:
         return decide()
-    from torch.distributed import TCPStore
-
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=60))
     key = f"llama_experiments/{_asked}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     _asked += 1
-    if is_first():
-        store.set(key, decide())
-    return str(store.get(key).decode())
+    decided = decide() if is_first() else None
+    try:
+        store = _store()
+        if decided is not None:
+            store.set(key, decided)
+        return str(store.get(key).decode())
+    except (RuntimeError, KeyError) as error:  # torch's errors of a store are RuntimeErrors
+        raise UserError(
+            f"the {started()} processes of this run do not find each other at MASTER_ADDR="
+            f"{os.environ.get('MASTER_ADDR', '')}, MASTER_PORT={os.environ.get('MASTER_PORT', '')}; start them with "
+            "training.processes, torchrun, or as launch/slurm.sbatch does"
+        ) from error
+
+
+@functools.cache
+def _store() -> TCPStore:
+    """The launcher's; where it has none (srun, mpirun) the first process keeps it, and torch finds it there later."""
+    from torch.distributed import TCPStore
+
+    keeps = is_first() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(address, port, is_master=keeps, timeout=PATIENCE, wait_for_workers=False, multi_tenant=keeps)
+
+
+def leave_word(sentence: str) -> None:
+    """Before another process than the first ends of a mistake: what it was, for the first to tell."""
+    with contextlib.suppress(RuntimeError, KeyError):  # the store is gone where all are
+        if _store.cache_info().currsize:  # else the first has not come further either
+            _store().set(WORD, sentence)
+
+
+def word_left() -> str | None:
+    """What another process has left, or None."""
+    with contextlib.suppress(RuntimeError, KeyError):
+        if _store().check([WORD]):
+            return str(_store().get(WORD).decode())
+    return None
 
 
 def run_in_processes(processes: int, arguments: Sequence[str]) -> int:

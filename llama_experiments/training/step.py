@@ -200,7 +200,7 @@ class Stepper:
         if processes == 1:
             return float(total)
         # A signal may have reached one process alone: all of them stop after the same step.
-        told = torch.stack([total, total.new_tensor(float(self.stopping.requested))])
+        told = torch.cat([total[None], total.new_tensor(self.stopping.vote())])
         told = self.accelerator.reduce(told, reduction="sum")
-        self.stopping.agree(bool(told[1] > 0))
+        self.stopping.agree(*told[1:].tolist())
         return float(told[0])

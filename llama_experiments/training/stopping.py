@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 # What terminals, schedulers (SLURM, and submitit on it) and service managers send.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+SAME = 2.0  # seconds in which the same signal to one of several processes is the same request
 
 
 class Stopped(KeyboardInterrupt):
@@ -33,6 +36,7 @@ class Stopping:
         self.shared = False  # of several processes, which must all stop after the same step
         self._requested: signal.Signals | None = None
         self._agreed = False
+        self._came = 0.0  # when
         self._before: dict[signal.Signals, Any] = {}
 
     @property
@@ -40,10 +44,16 @@ class Stopping:
         """Whether this process was asked to stop."""
         return self._requested is not None
 
-    def agree(self, requested: bool) -> None:
-        """Some process was asked to stop, and all know it now."""
-        if requested:
-            self._requested, self._agreed = self._requested or signal.SIGTERM, True
+    def vote(self) -> list[float]:
+        """What of each process is added up for `agree`: whether it was asked, and by which signal."""
+        return [float(self.requested), float(self._requested or 0)]
+
+    def agree(self, asked: float, numbers: float) -> None:
+        """So many processes were asked to stop, by signals of which this is the sum, and all know it now."""
+        if asked > 0:
+            mean = round(numbers / asked)
+            told = signal.Signals(mean) if mean in SIGNALS else signal.SIGTERM  # of several kinds
+            self._requested, self._agreed = self._requested or told, True
 
     def check(self) -> None:
         """Raises Stopped when a signal has come; of several processes, when all know it."""
@@ -51,7 +61,10 @@ class Stopping:
             raise Stopped(self._requested, in_order=True)
 
     def _come(self, number: int, frame: FrameType | None) -> None:
+        if self._requested == number and "RANK" in os.environ and time.monotonic() - self._came < SAME:
+            return  # schedulers signal all processes, and launchers pass on what they get
         again, self._requested = self.requested, signal.Signals(number)
+        self._came = time.monotonic()
         if again:
             raise Stopped(self._requested, in_order=False)
         if os.environ.get("RANK", "0") != "0":  # of several processes one says so
