@@ -32,6 +32,17 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """All examples in batches of similar lengths, the longest first: if memory is short it shows at once."""
+    """All examples in batches of similar lengths, the longest first: if memory is short it shows at once.
+
+    That first batch has `batch_size` examples; of shorter ones more go into a batch, as long as it has no more
+    tokens, padding included.
+    """
     indices = np.argsort(-lengths, kind="stable")
-    return [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    tokens = batch_size * int(lengths.max(initial=1))
+    batches: list[np.ndarray] = []
+    start = 0
+    while start < len(indices):
+        size = max(batch_size, tokens // max(1, int(lengths[indices[start]])))
+        batches.append(indices[start : start + size])
+        start += size
+    return batches

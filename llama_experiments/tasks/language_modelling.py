@@ -128,9 +128,15 @@ class LanguageModelling(Task):
     def token_losses(
         self, model: PreTrainedModel, batch: Batch, predicts: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
-        """The loss of each learned token, [tokens]; `predicts` [batch, length - 1] are the positions before them."""
+        """The loss of each learned token, [tokens], of which the sum has a gradient.
+
+        `predicts` [batch, length - 1] are the positions before them.
+        """
+        from llama_experiments.tasks.cross_entropy import token_losses
+
         hidden = hidden_states(model.model, batch)  # [batch, length, hidden]
-        return _token_losses(model, hidden[:, :-1][predicts], targets)
+        chunk = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+        return token_losses(model.lm_head, hidden[:, :-1][predicts], targets, chunk)
 
     def score(self, predictions: dict[str, np.ndarray], examples: Examples) -> dict[str, float]:
         """Perplexity of a token; bits for a byte of the learned text, which other tokenizers' models share.
@@ -204,27 +210,3 @@ def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> set[int]
         ids = getattr(config, "eos_token_id", None)
         found |= set(ids) if isinstance(ids, list) else {ids} if ids is not None else set()
     return found
-
-
-def _token_losses(model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each token, [tokens], in chunks that never hold all logits at once.
-
-    The logits of a chunk are computed again in the backward pass, which costs a third of the head's time and saves
-    tokens x vocabulary numbers of memory.
-    """
-    import torch
-    from torch.nn.functional import cross_entropy
-    from torch.utils.checkpoint import checkpoint
-
-    def losses(chunk: torch.Tensor, chunk_targets: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(model.lm_head(chunk).float(), chunk_targets, reduction="none")
-
-    tokens = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
-    if len(targets) <= tokens:
-        return losses(hidden, targets)
-    return torch.cat(
-        [
-            checkpoint(losses, chunk, chunk_targets, use_reentrant=False)
-            for chunk, chunk_targets in zip(hidden.split(tokens), targets.split(tokens), strict=True)
-        ]
-    )

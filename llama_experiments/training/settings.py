@@ -21,7 +21,7 @@ class Training:
     micro_batch_size: int | None = None  # examples in one pass on one device; null: a device's share of the batch
     processes: int | None = None  # of one machine, each on a device of its own; null: what a launcher has started
     sharding: Literal["none", "fsdp"] = "none"  # fsdp: each process holds a share of weights, gradients and optimizer
-    evaluation_batch_size: int = 32  # examples in one pass of the evaluation; changes no number
+    evaluation_batch_size: int = 32  # of the longest examples in one pass; changes no number
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"  # 8bit: its state in a quarter of the memory, on a GPU
     weight_decay: float = 0.01  # not on norms and biases
     schedule: Literal["linear", "cosine", "constant"] = "linear"  # after the warm-up

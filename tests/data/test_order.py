@@ -94,6 +94,11 @@ def test_an_evaluation_sees_every_example_once_the_longest_first(batch_size: int
     order = np.concatenate(batches)
     assert sorted(order.tolist()) == list(range(1000))
     assert (np.diff(LENGTHS[order]) <= 0).all()
-    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert len(batches[0]) == min(batch_size, 1000)
+    assert all(len(batch) >= batch_size for batch in batches[:-1])
+    # No batch takes more memory than the first.
+    assert all(len(batch) * LENGTHS[batch].max() <= batch_size * LENGTHS[:1000].max() for batch in batches)
+    if 1 < batch_size < 100:
+        assert len(batches) < 0.8 * 1000 / batch_size, "short rows go together"
     again = evaluation_batches(LENGTHS[:1000], batch_size)
     assert [batch.tolist() for batch in batches] == [batch.tolist() for batch in again]

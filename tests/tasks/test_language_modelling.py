@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from llama_experiments.data.examples import Examples
 from llama_experiments.models.tokenizer import load_tokenizer
+from llama_experiments.tasks import cross_entropy as cross_entropy_module
 from llama_experiments.tasks import language_modelling
 from llama_experiments.tasks.language_modelling import Document, windows
 from llama_experiments.tasks.text_generation import TextGeneration
@@ -173,7 +174,10 @@ def test_a_loss_in_chunks_is_the_plain_one(tokens: int, load: Load, monkeypatch:
     expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
     held: list[int] = []
-    model.lm_head.register_forward_hook(lambda _, arguments, output: held.append(len(output)))
+    linear = cross_entropy_module.linear
+    monkeypatch.setattr(
+        cross_entropy_module, "linear", lambda states, weight: held.append(len(states)) or linear(states, weight)
+    )
     monkeypatch.setattr(language_modelling, "LOGITS_AT_ONCE", tokens * model.config.vocab_size)
     found = gradients(TASK, model, batch)
     assert max(held) == min(tokens, 19)
@@ -183,6 +187,41 @@ def test_a_loss_in_chunks_is_the_plain_one(tokens: int, load: Load, monkeypatch:
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=2e-6 * largest)
     with torch.inference_mode():
         assert TASK.output(model, batch).loss.item() == pytest.approx(plain, abs=1e-5)
+
+
+class Doubled(torch.nn.Linear):
+    """A head that is more than its matrix, as one with an adapter beside it."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return super().forward(states) * 2
+
+
+@pytest.mark.parametrize("kind", [torch.nn.Linear, Doubled])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("moving", ["both", "hidden", "weight"])
+def test_gradients_of_a_head_are_cross_entropys(kind: type[torch.nn.Linear], precision: str, moving: str) -> None:
+    torch.manual_seed(0)
+    head = kind(8, 50, bias=False)
+    hidden, targets = torch.randn(21, 8), torch.randint(0, 50, (21,))
+    hidden.requires_grad_(moving != "weight")
+    head.weight.requires_grad_(moving != "hidden")
+    wanted = [tensor for tensor in (hidden, head.weight) if tensor.requires_grad]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        losses = cross_entropy_module.token_losses(head, hidden, targets, chunk=5)
+        plain = cross_entropy(head(hidden).float(), targets, reduction="none")
+    torch.testing.assert_close(losses, plain, rtol=1e-6, atol=1e-6)
+    found, expected = (torch.autograd.grad(each.sum() * 0.37, wanted) for each in (losses, plain))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0.02 if precision == "bf16" else 1e-6)
+
+
+def test_tokens_with_weights_of_their_own_are_refused() -> None:
+    """The gradient that was kept is of the plain sum: anything else would be learned from wrongly, and silently."""
+    hidden = torch.randn(4, 8, requires_grad=True)
+    losses = cross_entropy_module.token_losses(torch.nn.Linear(8, 50, bias=False), hidden, torch.arange(4), chunk=3)
+    with pytest.raises(NotImplementedError, match="weights of their own"):
+        (losses * torch.arange(4)).sum().backward()
 
 
 def test_a_vocabulary_wider_than_a_chunk_still_goes_a_token_at_a_time(
