@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llama_experiments.runs.follower import Follower
 
 BY_ANOTHER = "LLAMA_EXPERIMENTS_MIRRORED"  # set where another process or thread mirrors this one's runs: a sweep's
+OPEN_AFTER = 20.0  # seconds of a run, or at its end: to import MLflow takes seconds that short runs do not have
 LOOK_EVERY = 5.0  # seconds between two looks into the journal, beside those that it asks for
 LONGEST_WAIT = 60.0  # seconds that a run's end waits for a tracker that does answer
 LONGEST_STOP = 5.0  # of a run that is to stop
@@ -35,7 +36,7 @@ class Mirror:
         self._tracker, self._output_dir, self._report_failure = tracker, output_dir, report_failure
         self._follower: Follower | None = None
         self._thread: Thread | None = None
-        self._changed, self._stopped = Event(), Event()
+        self._changed, self._stopped, self._ended = Event(), Event(), Event()
         self._status: str | None = None  # once the run has ended
         self._folder: Path | None = None
         self._told = False
@@ -79,6 +80,7 @@ class Mirror:
     def finish(self, status: str) -> None:
         """The run has ended: FINISHED, FAILED or KILLED. Waits until the mirror says so, too, but not for long."""
         self._status = status
+        self._ended.set()
         self._changed.set()
         if self._thread is not None and self._follower is not None:
             follower, patience, longest = self._follower, self._tracker.patience, LONGEST_WAIT
@@ -96,6 +98,9 @@ class Mirror:
         from llama_experiments.runs.follower import Abandoned
 
         try:
+            # A server is asked at once: it may be away, and how long its answer is waited for has a limit.
+            if store_file(self._tracker.resolved_uri(self._output_dir)) is not None:
+                self._ended.wait(OPEN_AFTER)
             follower.open()
             while self._status is None:
                 follower.catch_up()
