@@ -68,3 +68,26 @@ def test_the_same_command_again_gives_the_same_bits(commands: Commands, alone: D
         assert ours == theirs
     files = [(done.run.model / "model.safetensors").read_bytes() for done in (alone, again)]
     assert files[0] == files[1]
+
+
+def test_a_frozen_trunk_is_shared_by_the_processes_and_its_cache_changes_no_bit(commands: Commands) -> None:
+    freeze = [*SENTIMENT, "technique=freeze", "training.evaluation_batch_size=5"]
+    one = commands.run(ALONE, "alone_frozen", *freeze)
+    two = commands.run(IN_TWO, "in_two_frozen", *freeze)
+    assert_same_numbers(one, two)
+    ours, theirs = (
+        {file.name: file.read_bytes() for file in (done.outputs / "cache" / "trunk").iterdir()} for done in (one, two)
+    )
+    assert len(ours) == 2
+    assert ours == theirs  # to the bit, whichever process made which batch
+    off = commands.run(IN_TWO, "in_two_off", *freeze, "training.trunk_cache=off")
+    assert list((off.outputs / "cache" / "trunk").iterdir()) == []
+    own = {"time", "seconds"}
+    for kind in ("steps", "epochs"):
+        kept, made = (
+            [{key: value for key, value in record.items() if key not in own} for record in getattr(done, kind)]
+            for done in (two, off)
+        )
+        assert kept == made
+    files = [(done.run.model / "model.safetensors").read_bytes() for done in (two, off)]
+    assert files[0] == files[1]
