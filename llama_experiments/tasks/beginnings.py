@@ -12,11 +12,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from llama_experiments.tasks.trunk import hidden_states
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from llama_experiments.data.examples import Batch
+
 KEPT = 16  # things of a model at most: the beginnings of few-shot prompts that leave room for unlike rows
+UNLIKE = ("a", "Z")  # texts that begin with nothing in common
 FEWEST = 4  # tokens of a beginning that is worth it
 
 Made = TypeVar("Made")
@@ -125,6 +130,33 @@ def states_after(model: PreTrainedModel, beginning: tuple[int, ...], rows: Seque
     given["attention_mask"] = _added(sees) if model.config._attn_implementation == "eager" else sees
     found = model.base_model(input_ids=column("ids"), use_cache=shared is not None, **given).last_hidden_state
     return torch.cat([found.new_zeros(len(rows), size, found.shape[2]), found], dim=1)
+
+
+def prompt_states(
+    model: PreTrainedModel, batch: Batch, asked: Sequence[int], shared: Sequence[tuple[int, ...]]
+) -> torch.Tensor:
+    """`hidden_states` of a batch, [batch, length, hidden], in which rows go on from the beginnings they share.
+
+    Args:
+        asked: for each row the first index whose state is asked for; those before it may be zeros.
+    """
+    import torch
+
+    ids, lengths = batch["input_ids"].tolist(), batch["lengths"].tolist()
+    rows = [Laid.of(row[:length]) for row, length in zip(ids, lengths, strict=True)]
+    groups = grouped(rows, asked, shared)
+    if not any(groups):
+        return hidden_states(model.base_model, batch)
+    parts = {
+        beginning: states_after(model, beginning, [rows[row] for row in members])
+        for beginning, members in groups.items()
+    }
+    some = next(iter(parts.values()))
+    whole = some.new_zeros(*batch["input_ids"].shape, some.shape[-1])
+    for beginning, members in groups.items():
+        found = parts[beginning]
+        whole[torch.tensor(members, device=whole.device), : found.shape[1]] = found
+    return whole
 
 
 def _added(sees: torch.Tensor) -> torch.Tensor:

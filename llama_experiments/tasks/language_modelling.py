@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from llama_experiments.errors import check_settings
 from llama_experiments.tasks.base import Output, Sample, Task, Written
+from llama_experiments.tasks.beginnings import can_share, prompt_states
 from llama_experiments.tasks.trunk import hidden_states
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class LanguageModelling(Task):
     def window(self) -> int:
         """Tokens of a window at most."""
         return self.max_length
+
+    @property
+    def shared(self) -> tuple[tuple[int, ...], ...]:
+        """Tokens with which many examples begin, only to be read: of a model that is asked they are run once."""
+        return ()
 
     def documents(
         self, columns: dict[str, list[Any]], tokenizer: PreTrainedTokenizerFast
@@ -134,7 +140,10 @@ class LanguageModelling(Task):
         """
         from llama_experiments.tasks.cross_entropy import token_losses
 
-        hidden = hidden_states(model.model, batch)  # [batch, length, hidden]
+        if (begun := self.shared) and can_share(model):
+            hidden = prompt_states(model, batch, predicts.int().argmax(dim=1).tolist(), begun)
+        else:
+            hidden = hidden_states(model.model, batch)  # [batch, length, hidden]
         chunk = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
         return token_losses(model.lm_head, hidden[:, :-1][predicts], targets, chunk)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 
 from llama_experiments.errors import UserError
-from llama_experiments.tasks.beginnings import common
+from llama_experiments.tasks.beginnings import UNLIKE, common
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.completion import without_end
 from llama_experiments.tasks.label_scores import Choice, choice, log_probabilities
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from llama_experiments.data.examples import Batch, Examples
     from llama_experiments.tasks.base import Prompting
 
-UNLIKE = ("a", "Z")
 CONTENT_FREE = ("N/A", "", "[MASK]")  # what calibration asks about, as in Zhao et al. 2021
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llama_experiments.errors import UserError
+from llama_experiments.tasks.beginnings import UNLIKE, common
 from llama_experiments.tasks.completion import completion_document
 from llama_experiments.tasks.generative_question_answering import GenerativeQuestionAnswering
 from llama_experiments.tasks.language_modelling import Document, first_tokens
@@ -32,6 +33,7 @@ class PromptedQuestionAnswering(GenerativeQuestionAnswering):
     # Known once the model is:
     context: int = 0  # tokens of a prompt with its answer at most
     solved: tuple[str, ...] = ()  # solved, as texts
+    begun: tuple[tuple[int, ...], ...] = ()  # tokens with which prompts begin, whatever is asked
 
     def meet(self, tokenizer: PreTrainedTokenizerFast, positions: int) -> PromptedQuestionAnswering:
         task = dataclasses.replace(self, context=context_of(self.prompting, positions))
@@ -47,7 +49,14 @@ class PromptedQuestionAnswering(GenerativeQuestionAnswering):
             if fitted is not None:
                 passage, _, _ = fitted
                 solved.append(f"{self._asked(row, passage)} {self._answer(row)}")
-        return dataclasses.replace(task, solved=tuple(solved))
+        task = dataclasses.replace(task, solved=tuple(solved))
+        return dataclasses.replace(
+            task, begun=tuple(task._begun(shown, tokenizer) for shown in range(len(solved) + 1))
+        )
+
+    @property
+    def shared(self) -> tuple[tuple[int, ...], ...]:
+        return self.begun
 
     def encoding_settings(self) -> dict[str, Any]:
         return super().encoding_settings() | {
@@ -106,6 +115,12 @@ class PromptedQuestionAnswering(GenerativeQuestionAnswering):
 
     def _answer(self, row: Mapping[str, Any]) -> str:
         return str(next(iter(row["answers"]["text"]), self.no_answer))
+
+    def _begun(self, shown: int, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
+        """What prompts with so many examples begin with: two that ask unlike things tell it."""
+        before = self.solved[len(self.solved) - shown :]
+        prompts = [self.prompting.separator.join([*before, self._asked({"question": text}, text)]) for text in UNLIKE]
+        return tuple(common(*(completion_document(prompt, " a", tokenizer).ids for prompt in prompts)))
 
     def _own(self, row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> tuple[str, int, bool] | None:
         """As much of the row's passage as fits, the tokens that all of it needs, and whether it was cut."""

@@ -36,6 +36,10 @@ class PromptedTextGeneration(TextGeneration):
     def window(self) -> int:
         return min(self.max_length, self.context)
 
+    @property
+    def shared(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(self._last(number)) for number in range(1, len(self.solved) + 1))
+
     def meet(self, tokenizer: PreTrainedTokenizerFast, positions: int) -> PromptedTextGeneration:
         super().meet(tokenizer, positions)
         task = dataclasses.replace(self, context=context_of(self.prompting, positions))

@@ -28,6 +28,7 @@ from llama_experiments.tasks.trunk import below, frozen_depth, hidden_states, la
 from llama_experiments.techniques.parts import EMBEDDINGS, NORM, layer_of, part_of
 from llama_experiments.training.evaluation import fitting, to_device
 from llama_experiments.training.kept_states import KeptStates, Place
+from llama_experiments.training.memory import OutOfMemory
 from llama_experiments.training.settings import Training
 from llama_experiments.training.stopping import Stopping
 
@@ -141,9 +142,17 @@ class FrozenTrunk:
         """Run every `step`-th batch and put what comes of it into `states`."""
         batches = evaluation_batches(examples.lengths, self._training.evaluation_batch_size)
         starts = np.concatenate([[0], np.cumsum(examples.lengths)])
-        for indices in batches[first::step]:
+        waiting = batches[first::step][::-1]
+        while waiting:
             check()
-            found = self._run(examples, indices).cpu()
+            indices = waiting.pop()
+            try:
+                found = self._run(examples, indices).cpu()
+            except OutOfMemory:
+                if self._training.out_of_memory == "stop" or len(indices) == 1:
+                    raise
+                waiting += np.array_split(indices, 2)[::-1]
+                continue
             if self._pooled:
                 states[torch.from_numpy(indices)] = found
                 continue
@@ -155,7 +164,7 @@ class FrozenTrunk:
         self._task_model.eval()
         trunk = below(self._task_model.model.base_model, self._depth)
         device = self._accelerator.device
-        with fitting(self._training.evaluation_batch_size), torch.inference_mode(), self._accelerator.autocast():
+        with fitting(len(indices)), torch.inference_mode(), self._accelerator.autocast():
             batch = to_device(examples.batch(indices, self._packed), device)
             return last_states(trunk, batch) if self._pooled else hidden_states(trunk, batch)
 

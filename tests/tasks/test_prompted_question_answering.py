@@ -14,6 +14,7 @@ from llama_experiments.data.examples import Examples
 from llama_experiments.data.tokenized import encode
 from llama_experiments.errors import SettingError, UserError
 from llama_experiments.models.tokenizer import load_tokenizer
+from llama_experiments.tasks import language_modelling
 from llama_experiments.tasks.base import Prompting, Written
 from llama_experiments.tasks.generative_question_answering import GenerativeQuestionAnswering
 from llama_experiments.tasks.prompted_question_answering import PromptedQuestionAnswering
@@ -230,3 +231,25 @@ def test_all_that_the_tokens_depend_on_is_in_the_key(tokenizer: PreTrainedTokeni
     assert all(one != two for at, one in enumerate(settings) for two in settings[:at])
     spans = [QuestionAnswering(max_length=300), QuestionAnswering(max_length=300, template=TEMPLATE, no_answer="x")]
     assert spans[0].encoding_settings() == spans[1].encoding_settings()
+
+
+def test_what_prompts_begin_with_is_run_once(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = asking(SOLVED).meet(tokenizer, POSITIONS)
+    assert [len(begun) for begun in task.shared] == sorted(len(begun) for begun in task.shared)
+    examples = encoded(task, tokenizer, tmp_path, ROWS)
+    forward, tokens = model.model.forward, list[int]()
+
+    def counted(**given: Any) -> Any:
+        tokens.append(given["input_ids"].numel())
+        return forward(**given)
+
+    monkeypatch.setattr(model.model, "forward", counted)
+    shared = no_gradient(task, model, examples.batch(np.arange(8))).predictions["loss"]
+    fewer = sum(tokens)
+    tokens.clear()
+    monkeypatch.setattr(language_modelling, "can_share", lambda model: False)
+    alone = no_gradient(task, model, examples.batch(np.arange(8))).predictions["loss"]
+    assert fewer < 0.8 * sum(tokens)
+    torch.testing.assert_close(shared, alone, rtol=0, atol=5e-5)  # sums over some 10 tokens

@@ -18,6 +18,7 @@ from llama_experiments.data.rows import Rows
 from llama_experiments.data.tokenized import encode
 from llama_experiments.errors import UserError
 from llama_experiments.models.tokenizer import load_tokenizer
+from llama_experiments.tasks import language_modelling
 from llama_experiments.tasks.base import Prompting, Task
 from llama_experiments.tasks.generation import generate
 from llama_experiments.tasks.language_modelling import ends
@@ -221,3 +222,26 @@ def test_perplexity_counts_the_rows_own_tokens(model: PreTrainedModel, tokenizer
     assert examples.counts.sum() == own
     expected = np.exp(predictions["loss"].sum() / own)
     assert task.score(predictions, examples)["perplexity"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("form", ROWS)
+def test_what_windows_begin_with_is_run_once(
+    form: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ROWS[form]
+    task = asking(form, [rows[at] for at in SOLVED], context=150).meet(tokenizer, POSITIONS)
+    examples = encoded(task, tokenizer, rows)
+    forward, tokens = model.model.forward, list[int]()
+
+    def counted(**given: Any) -> Any:
+        tokens.append(given["input_ids"].numel())
+        return forward(**given)
+
+    monkeypatch.setattr(model.model, "forward", counted)
+    shared = losses(task, model, examples, 3)
+    fewer = sum(tokens)
+    tokens.clear()
+    monkeypatch.setattr(language_modelling, "can_share", lambda model: False)
+    alone = losses(task, model, examples, 3)
+    assert fewer < 0.8 * sum(tokens)
+    torch.testing.assert_close(shared, alone, rtol=0, atol=5e-5)  # sums over some 30 tokens
