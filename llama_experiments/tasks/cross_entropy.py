@@ -24,8 +24,10 @@ def token_losses(head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Ten
     parts = list(zip(hidden.split(chunk), targets.split(chunk), strict=True))
     if not torch.is_grad_enabled():
         return torch.cat([_of_chunk(head, *part) for part in parts])
-    # What is more than a matrix (an adapter beside it); or fp16, whose small gradients need the loss scaled first.
-    if type(head) is not torch.nn.Linear or head.bias is not None or _narrow(hidden) == torch.float16:
+    # What is more than a matrix, or only a share of one that its own pass puts together (an adapter beside it, FSDP);
+    # or fp16, whose small gradients need the loss scaled first.
+    plain = type(head) is torch.nn.Linear and head.bias is None and not hasattr(head.weight, "placements")
+    if not plain or _narrow(hidden) == torch.float16:
         if len(parts) == 1:
             return _of_chunk(head, hidden, targets)
         return torch.cat([checkpoint(_of_chunk, head, *part, use_reentrant=False) for part in parts])
