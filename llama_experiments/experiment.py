@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llama_experiments.data.sources import Dataset
-from llama_experiments.errors import UserError, check_settings
+from llama_experiments.errors import check_settings
 from llama_experiments.models.base import Model
 from llama_experiments.runs.reference import Reference
 from llama_experiments.runs.tracker import Tracker
@@ -16,14 +16,7 @@ from llama_experiments.sweeps.base import Sweep
 from llama_experiments.tasks.base import Task
 from llama_experiments.techniques.base import Technique
 from llama_experiments.training.settings import Training
-from llama_experiments.training.tuning import Attempt, Tuning, read_attempts
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from transformers import PreTrainedModel
-
-    from llama_experiments.models.base import Loaded
-    from llama_experiments.techniques.base import ParameterGroup
+from llama_experiments.training.tuning import Attempt, Tuning
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,12 +68,9 @@ class Experiment:
             Stopped: a signal asked for it.
         """
         from llama_experiments.config import leaves
-        from llama_experiments.data.looked_at import look_at_rows
-        from llama_experiments.data.tokenized import encode
-        from llama_experiments.models.base import check_length
+        from llama_experiments.material import gather, load, ready
         from llama_experiments.models.shards import Whole
         from llama_experiments.runs.console import Console
-        from llama_experiments.runs.data_report import data_facts
         from llama_experiments.runs.describe import describe_run, run_cost, run_tags
         from llama_experiments.runs.environment import describe_environment
         from llama_experiments.runs.folder import RunFolder
@@ -97,68 +87,45 @@ class Experiment:
         from llama_experiments.training.probe import probe_padding
         from llama_experiments.training.stopping import Stopping
 
-        cache = Path(self.output_dir) / "cache"
+        run, cache = RunFolder(folder), Path(self.output_dir) / "cache"
         accelerator = make_accelerator(self.training, self.model.width())
-        with accelerator.main_process_first():  # the others find what the first has kept
-            task, rows, hygiene = look_at_rows(self.task, self.dataset)
-            task = self.technique.adapt_task(task, rows, self.seed)
-            loaded = self._load(task)
-            check_length(loaded.model.config.max_position_embeddings, task)
-            task = task.meet(loaded.tokenizer, loaded.model.config.max_position_embeddings)
-            examples = {part: encode(rows[part], task, loaded.tokenizer, cache) for part in rows}
-        hygiene.add_lengths(task, examples)
-        task = task.seen(examples["train"])
-        examples["train"] = task.weighted(examples["train"])
-
-        epochs = self.training.epochs if self.technique.trains else 0
-        console = Console(epochs, accelerator.is_main_process, task.headline)
+        material = gather(self, accelerator, cache)
+        task, examples, tokenizer = material.task, material.examples, material.loaded.tokenizer
+        console = Console(
+            self.training.epochs if self.technique.trains else 0, accelerator.is_main_process, task.headline
+        )
         training, attempts = self.training, list[Attempt]()
-        if self.tuning is not None and resumes and (attempts := read_attempts(RunFolder(folder).tuning)):
-            training = self.tuning.chosen(training, attempts)
-        elif self.tuning is not None and self.technique.trains:
-            start = lambda: self._start(self._load(task).model, accelerator)  # noqa: E731
-            training, attempts = self.tuning.choose(
-                training, rows["train"], task, loaded.tokenizer, start, self.seed, accelerator, cache, console.attempt
+        if self.tuning is not None and self.technique.trains:
+            start = lambda: ready(self, load(self, task).model, accelerator)  # noqa: E731
+            rows, tell = material.rows["train"], console.attempt
+            training, attempts = self.tuning.read_back(run.tuning, training) or self.tuning.choose(
+                training, rows, task, tokenizer, start, self.seed, accelerator, cache, tell
             )
-        model, groups = self._start(loaded.model, accelerator)
+
+        model, groups = ready(self, material.loaded.model, accelerator)
         proof = Proof(model, groups)
-        environment = describe_environment(accelerator, rows, self.dataset, loaded, proof.before)
+        environment = describe_environment(accelerator, material.rows, self.dataset, material.loaded, proof.before)
         task_model = TaskModel(model, task)
-        whole = Whole(model, sharded=accelerator.is_fsdp2)
         attention = model.config._attn_implementation
         packed = training.packs(attention)
         with accelerator.autocast():
             probe_padding(task_model, examples["validation"], probe_device(accelerator, attention), packed)
+        facts = describe_run(self, folder, material, training, model, groups, accelerator, names)
+        tagged = run_tags(self, folder, environment, names) | dict(tags or {})
 
         mirror = Mirror(self.tracker, Path(self.output_dir), console.warn)
-        facts = describe_run(
-            self, folder, rows, examples, training, model, groups, accelerator, names, data_facts(hygiene)
-        )
-        record = Record(
-            RunFolder(folder),
-            console,
-            mirror,
-            overrides,
-            writes=accelerator.is_main_process,
-            keeps_best=training.save_model == "best",
-            resumes=resumes,
-        )
+        writes, keeps_best = accelerator.is_main_process, training.save_model == "best"
+        record = Record(run, console, mirror, overrides, writes=writes, keeps_best=keeps_best, resumes=resumes)
         with Stopping() as stopping, leaving_together(accelerator), record:
-            record.start(
-                facts,
-                environment,
-                leaves(config),
-                run_tags(self, folder, environment, names) | dict(tags or {}),
-                hygiene,
-            )
+            record.start(facts, environment, leaves(config), tagged, material.hygiene)
             checkpoints = Checkpoints(
-                record.folder.checkpoints, training.checkpoint, accelerator, before=record.sync, warn=console.warn
+                run.checkpoints, training.checkpoint, accelerator, before=record.sync, warn=console.warn
             )
             if resumes:
                 record.go_on_from(checkpoints.find(), environment)
             record.tuned(attempts, training.learning_rate)
-            record.shows(task.as_read(examples["validation"], 0, loaded.tokenizer))
-            memory = PeakMemory(accelerator.device)
+            record.shows(task.as_read(examples["validation"], 0, tokenizer))
+            memory, whole = PeakMemory(accelerator.device), Whole(model, sharded=accelerator.is_fsdp2)
             frozen = None
             if groups:
                 frozen = frozen_trunk(task_model, examples.values(), training, accelerator, cache, proof.before)
@@ -171,7 +138,7 @@ class Experiment:
                 seed=self.seed,
                 accelerator=accelerator,
                 on_step=record.step,
-                tokenizer=loaded.tokenizer,
+                tokenizer=tokenizer,
                 checkpoints=checkpoints,
                 stopping=stopping,
                 frozen=frozen,
@@ -180,17 +147,17 @@ class Experiment:
                 if record.epoch(epoch, last=last):
                     record.keep(epoch, examples["validation"], task)
                     if training.save_model != "none" and epoch.epoch > 0:
-                        kept = whole.gathered(keep=accelerator.is_main_process)
-                        record.keep_model(self.technique, kept, loaded.tokenizer, task.max_length)
+                        record.keep_model(self.technique, whole.gathered(keep=writes), tokenizer, task.max_length)
                 if last:
                     break
+
             cost = run_cost(self, names, training, model, examples["validation"], memory.growth())
             steps = training.steps_per_epoch(len(examples["train"]))
             tensors = proof.check(model, training.learning_rate, steps * record.history.last["epoch"])
             record.moved(tensors, groups, training, steps * training.epochs)
             if "test" in examples and not one_of_several:  # seen once, by the weights that the evaluation chose
                 record.restore(self.technique, whole)
-                size = training.evaluation_batch_size
+                size, splits = training.evaluation_batch_size, training.out_of_memory == "split"
                 test = evaluate(
                     task_model,
                     task,
@@ -198,31 +165,11 @@ class Experiment:
                     size,
                     accelerator,
                     packed=packed,
-                    tokenizer=loaded.tokenizer,
-                    splits=training.out_of_memory == "split",
+                    tokenizer=tokenizer,
+                    splits=splits,
                 )
                 record.test(test, examples["test"], task)
             comparable = self.reference is not None and self.reference.dataset == self.dataset.hub_name
             record.finish(task, cost, self.reference if comparable else None)
         checkpoints.clear()  # not before the run is known to have finished: nothing else goes on from there
         return float(record.history.last["eval_loss"])
-
-    def _load(self, task: Task) -> Loaded:
-        """Tokenizer and the task's model, as the technique wants it loaded."""
-        return self.model.load(task, self.seed, self.technique.quantization())
-
-    def _start(
-        self, model: PreTrainedModel, accelerator: Accelerator
-    ) -> tuple[PreTrainedModel, list[ParameterGroup]]:
-        """The model as training begins, and what of it moves."""
-        from llama_experiments.models.base import cast_parameters
-        from llama_experiments.training.device import frozen_dtype
-
-        model = self.technique.adapt_model(model, self.seed)
-        cast_parameters(model, frozen_dtype(self.model.dtype, accelerator))
-        if self.training.gradient_checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-        groups = self.technique.parameter_groups(model)
-        if self.technique.trains and not groups:
-            raise UserError("technique: nothing that may move is left; open more, or choose one that is only asked")
-        return model, groups

@@ -12,6 +12,7 @@ from llama_experiments.data.examples import Examples
 from llama_experiments.data.rows import Rows
 from llama_experiments.models.quantized import parameter_count
 from llama_experiments.paths import show
+from llama_experiments.runs.data_report import data_facts
 from llama_experiments.runs.result import Cost
 from llama_experiments.training.device import arithmetic
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from llama_experiments.experiment import Experiment
+    from llama_experiments.material import Material
     from llama_experiments.techniques.base import ParameterGroup
     from llama_experiments.training.settings import Training
 
@@ -26,20 +28,18 @@ if TYPE_CHECKING:
 def describe_run(
     experiment: Experiment,
     folder: Path,
-    rows: dict[str, Rows],
-    examples: dict[str, Examples],
+    material: Material,
     training: Training,
     model: PreTrainedModel,
     groups: Sequence[ParameterGroup],
     accelerator: Accelerator,
     names: Mapping[str, str],
-    data: Mapping[str, str],
 ) -> dict[str, str]:
     """The header: what runs on what, how much of it moves, for how long, and where the outputs go.
 
-    `names` are the groups' choices; a replayed config has none, and the classes' own names stand in. `data` is what
-    the hygiene report says.
+    `names` are the groups' choices; a replayed config has none, and the classes' own names stand in.
     """
+    rows, examples = material.rows, material.examples
     total = parameter_count(model.parameters())
     trained = parameter_count(parameter for parameter in model.parameters() if parameter.requires_grad)
     an_epoch = training.steps_per_epoch(len(examples["train"]))
@@ -66,7 +66,7 @@ def describe_run(
         "training": _describe_rows(rows["train"], examples["train"]),
         "evaluation": _describe_rows(rows["validation"], examples["validation"]),
         **{part: _describe_rows(rows[part], examples[part]) for part in ("test",) if part in rows},
-        **data,
+        **data_facts(material.hygiene),
         "steps": steps,
         "device": f"{device}, {arithmetic(accelerator)}{processes}",
         "outputs": show(folder),

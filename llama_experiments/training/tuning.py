@@ -34,14 +34,6 @@ class Attempt:
     seconds: float
 
 
-def read_attempts(file: Path) -> list[Attempt]:
-    """What a run that is resumed had tried before; nothing where it had not come to its end."""
-    told = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    for one in told:  # JSON has no infinity
-        one["loss"] = math.inf if one["loss"] is None else one["loss"]
-    return [Attempt(**one) for one in told]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tuning:
     """Before a run trains on all training rows, the rates to choose from train on all but a share of them."""
@@ -57,6 +49,16 @@ class Tuning:
             ("share", 0 < self.share < 1, f"must be between 0 and 1, not {self.share}"),
             ("seed", self.seed >= 0, f"must be at least 0, not {self.seed}"),
         )
+
+    def read_back(self, file: Path, training: Training) -> tuple[Training, list[Attempt]] | None:
+        """What `choose` has found before, in a run that is resumed; None where it had not come to its end."""
+        if not file.exists():
+            return None
+        told = json.loads(file.read_text(encoding="utf-8"))
+        for one in told:  # JSON has no infinity
+            one["loss"] = math.inf if one["loss"] is None else one["loss"]
+        attempts = [Attempt(**one) for one in told]
+        return self.chosen(training, attempts), attempts
 
     def chosen(self, training: Training, attempts: list[Attempt]) -> Training:
         """The settings with the best of the rates that were tried.
