@@ -47,6 +47,8 @@ def disk_error(error: BaseException, folder: Path | None = None) -> DiskError | 
     place = Path(str(named)[:200]) if isinstance(named, str | Path) else folder
     if place is None:
         return DiskError(f"a file cannot be written: {reason}; {remedy}")
+    if place.name.startswith("."):  # what is written beside a file before it takes its place
+        place = place.parent
     free = f" ({_free(place)} free now)" if number == errno.ENOSPC else ""
     return DiskError(f"{show(place)}: {reason}{free}; {remedy}")
 

@@ -65,7 +65,12 @@ def launch_sweep(arguments: list[str], composition: Composition, typed: Sequence
     folder = composition.folder(SWEEP)
     experiment = build(composition.tree, Experiment, composition.origin)
     output_dir = Path(experiment.output_dir)
-    if not folder.exists() and (other := unfinished(typed, output_dir)) is not None:
+    told = any(word.startswith(f"{SWEEP}=") for word in typed)
+    other = unfinished(typed, output_dir) if not folder.exists() and not told else None
+    if other is not None and experiment.training.resume == "auto":
+        print(f"going on with the sweep of this command that was not finished: {show(other)}", flush=True)
+        folder = other
+    elif other is not None:
         print(f"a sweep of this command was not finished: {SWEEP}={show(other)} goes on with it; this is a new one")
     home = Home(folder, typed, experiment.tracker, output_dir)
     status, state, reason = 0, "finished", ""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llama_experiments.training.checkpoint import Checkpoint, Place
 
 SHARE = 0.03  # of the training's time that checkpoints by the clock may take
+GUESS = 1e8  # bytes a second, until the first has been timed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,8 @@ class Checkpoints:
         """Put back the state that the run goes on from, where there is one."""
         from llama_experiments.training.checkpoint import load_checkpoint
 
+        moving = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self._cost = 3 * sum(parameter.numel() * parameter.element_size() for parameter in moving) / GUESS
         if self.start is not None:
             load_checkpoint(self.start, model, optimizer, self._accelerator.scaler)
 

@@ -45,13 +45,9 @@ class ReadOnly(At):
         return f"{self.moment}-{self.call}-read-only"
 
     def come(self) -> None:
-        """As a kernel does it when a disk fails: with files open."""
-        _remount(self.folder, "ro")
-
-
-def _remount(folder: Path, how: str) -> None:
-    # A bind mount's own flag: a file system with files open for writing cannot be made read-only itself.
-    subprocess.run(["mount", "-o", f"remount,bind,{how}", str(folder)], check=True)
+        """For all files that are opened from then on: over those that are open the mount has no power."""
+        subprocess.run(["mount", "--bind", str(self.folder), str(self.folder)], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(self.folder)], check=True)
 
 
 @contextlib.contextmanager
@@ -80,7 +76,9 @@ def met(folder: Path, at: At, wanted: dict[str, Any]) -> str:
         said = log.read_text(encoding="utf-8")
         (folder / f"{at}.txt").write_text(said)
         print(f"{at!s:<24} {status:3}  {said.strip().splitlines()[-1][-150:]}", flush=True)
-        (disk / "others.bin").unlink(missing_ok=True) if not isinstance(at, ReadOnly) else _remount(disk, "rw")
+        if isinstance(at, ReadOnly):
+            subprocess.run(["umount", "-l", str(disk)], check=True)
+        (disk / "others.bin").unlink(missing_ok=True)
         run = disk / "o" / "a" / "run"
         wrong = ["a traceback"] if "Traceback" in said else []
         if status == 2:

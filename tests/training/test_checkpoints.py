@@ -127,6 +127,21 @@ def test_what_is_damaged_is_passed_over_and_said(tmp_path: Path, model: torch.nn
     assert made.find() is None
 
 
+def test_the_first_of_a_large_model_is_not_taken_after_a_minute(tmp_path: Path, clock: Clock) -> None:
+    """Before anybody knows what one costs, its size tells about it: 72 MB take less than a second, 600 MB six."""
+    small, large = checkpoints(tmp_path), checkpoints(tmp_path)
+    for made, columns in ((small, 3_000), (large, 25_000)):
+        model = torch.nn.Linear(2_000, columns, device="meta")
+        made.restore(model, optimizer(model))
+    clock.now += 61
+    assert small.due(1)
+    assert not large.due(1)
+    clock.now += 130
+    assert not large.due(2)
+    clock.now += 20
+    assert large.due(3)
+
+
 @pytest.mark.parametrize("settings", [{"every_steps": 0}, {"every_minutes": 0.0}, {"keep": 0}])
 def test_values_that_make_no_sense(settings: dict[str, float]) -> None:
     with pytest.raises(UserError, match=next(iter(settings))):
