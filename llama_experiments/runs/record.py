@@ -273,7 +273,7 @@ class Record:
         if not stopped and not ours and not lost:
             write_text(self.folder.traceback, hidden("".join(traceback.format_exception(error))))
         self._held.tell("stopped" if stopped else "failed", why)
-        if self.history.hygiene is not None:
+        if self.history.hygiene is not None and not stopped:  # who stops a run does not wait for the library of plots
             plot_tokens(self.history.hygiene, self.folder)
         if stopped:
             self.console.line(f"{why}; to go on: python -m llama_experiments resume {show(self.folder.path)}")
