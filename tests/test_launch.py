@@ -16,7 +16,7 @@ from llama_experiments.runs.journal import read_journal
 from tests.conftest import ROOT
 from tests.training.launched import INTERRUPTED, SENTIMENT, Commands, make_commands
 
-LAUNCH = ROOT / "launch"
+LAUNCH = ROOT / "llama_experiments" / "launch"
 SRUN = """#!/usr/bin/env bash
 # Two tasks, as of two nodes.
 while [ "${1#--}" != "$1" ]; do shift; done

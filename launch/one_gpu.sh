@@ -1,3 +1,0 @@
-#!/usr/bin/env bash
-# One GPU, or the CPU where there is none: launch/one_gpu.sh model=llama3_2_1b dataset=imdb
-exec "${PYTHON:-python}" -m llama_experiments "$@"
