@@ -92,6 +92,8 @@ def run_arguments(arguments: list[str]) -> int:
         return 0
     looks = options.cfg or options.info
     composition = composed(options, switches)
+    if not looks and not options.multirun and (unfinished := _to_resume(composition)) is not None:
+        return resume(unfinished)
     if not looks:
         check(options, composition)
     names = named_by_what_is_swept(composition.overrides) if options.multirun else []
@@ -102,8 +104,6 @@ def run_arguments(arguments: list[str]) -> int:
         processes = composition.tree.get("training", {}).get("processes") or 1
         if processes > 1 and started() == 1:
             return run_in_processes(processes, arguments)
-        if (unfinished := _to_resume(composition)) is not None:
-            return resume(unfinished)
     launch(command)
     return 0
 
@@ -130,12 +130,12 @@ def _to_resume(composition: Composition) -> SavedRun | None:
     tree = composition.tree
     if tree.get("training", {}).get("resume") != "auto":
         return None
-    found = first_process_tells(lambda: _folder_to_resume(tree))
+    found = first_process_tells(lambda: _folder_to_resume(composition))
     return find_run(found) if found else None
 
 
-def _folder_to_resume(tree: dict[str, Any]) -> str:
-    found = unfinished_run(tree, Path(str(tree["output_dir"])))
+def _folder_to_resume(composition: Composition) -> str:
+    found = unfinished_run(composition.tree, composition.folder(RUN))
     return str(found.folder.path) if found else ""
 
 

@@ -75,13 +75,18 @@ def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> int:
     return 0
 
 
-def unfinished_run(tree: dict[str, Any], output_dir: Path) -> SavedRun | None:
-    """The newest run of an equal config that did not come to its end and does not go on now."""
+def unfinished_run(tree: dict[str, Any], folder: Path) -> SavedRun | None:
+    """The newest run of an equal config that did not come to its end and does not go on now.
+
+    Args:
+        tree: the config.
+        folder: the run's own, which it may share with the one it goes on with; others are in `output_dir`.
+    """
     from llama_experiments.runs.folder import RunFolder
     from llama_experiments.runs.saved import SavedRun
 
     unfinished: list[tuple[int, SavedRun]] = []
-    for file in output_dir.glob("*/*/state.json"):
+    for file in {folder / "state.json", *Path(str(tree.get("output_dir"))).glob("*/*/state.json")}:
         try:
             state = read_state(file.parent)
             if state is None or state.state not in ("stopped", "killed", "failed"):

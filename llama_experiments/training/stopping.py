@@ -51,8 +51,8 @@ class Stopping:
     def agree(self, asked: float, numbers: float) -> None:
         """So many processes were asked to stop, by signals of which this is the sum, and all know it now."""
         if asked > 0:
-            mean = round(numbers / asked)
-            told = signal.Signals(mean) if mean in SIGNALS else signal.SIGTERM  # of several kinds
+            mean = numbers / asked
+            told = signal.Signals(int(mean)) if mean in SIGNALS else signal.SIGTERM  # of several kinds
             self._requested, self._agreed = self._requested or told, True
 
     def check(self) -> None:

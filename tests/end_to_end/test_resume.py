@@ -33,10 +33,10 @@ KILLS = [
     At("torn", 5),
     At("checkpoint", 3),
     At("renaming", 12),
-    At("evaluation", 14),
+    At("evaluation", 3),
     At("epoch", 2),
     At("model", 2),
-    At("tracker", 2),
+    At("tracker", 1),
     At("finish", 1),
     At("closing", 1),
 ]
@@ -61,7 +61,7 @@ def test_a_run_may_be_killed_again_and_again(runs: Runs, whole: dict[str, Any]) 
 STOPS = [
     At("step", 7, signal.SIGTERM),
     At("step", 10, signal.SIGINT),  # the last of an epoch
-    At("evaluation", 14, signal.SIGUSR1),
+    At("evaluation", 3, signal.SIGUSR1),
     At("model", 1, signal.SIGUSR2),
 ]
 
@@ -135,8 +135,18 @@ def test_the_same_command_goes_on_where_it_was_stopped(runs: Runs, whole: dict[s
         return sorted((runs.folder / "o" / "a").glob("requeued-*"))
 
     for expected in ("killed", "finished"):
-        runs.start("unused", *([At("step", 9)] if expected == "killed" else []), others=requeued)
+        status = runs.start("unused", *([At("step", 9)] if expected == "killed" else []), others=requeued)
+        assert killed(status) if expected == "killed" else status == 0, runs.said()
         assert len(folders()) == 1, runs.said()
     assert left_by(folders()[0], runs.uri) == whole
     runs.start("unused", others=requeued)
-    assert len(folders()) == 2  # what has finished is not gone on with
+    assert len(folders()) == 2, runs.said()  # what has finished is not gone on with
+
+
+def test_the_same_command_goes_on_in_its_own_folder(runs: Runs, whole: dict[str, Any]) -> None:
+    """Wherever that is: a script for a scheduler often names it."""
+    folder = runs.folder / "elsewhere" / "run"
+    own = ["training.resume=auto", f"hydra.run.dir={folder}"]
+    assert killed(runs.start("unused", At("step", 9), others=own)), runs.said()
+    assert runs.start("unused", others=own) == 0, runs.said()
+    assert left_by(folder, runs.uri) == whole

@@ -26,6 +26,8 @@ def test_a_run_leaves_everything(command: Command, local_run: list[str], tmp_pat
         "run.json",
         "state.json",
         ".lock",
+        ".tracker.lock",
+        "tracker.json",
         "lengths.png",
         "movement.json",
         "result.json",

@@ -54,7 +54,7 @@ def test_the_wheel_holds_configs_data_and_model(wheel: zipfile.ZipFile) -> None:
         source = ROOT / name if not name.startswith("llama_experiments/conf/") else ROOT / name.split("/", 1)[1]
         assert wheel.read(name) == source.read_bytes(), name
     # Nothing of the tests, and nothing that a run or a tool left.
-    assert {name.split("/")[0] for name in names} == {"llama_experiments"}
+    assert {name.split("/")[0] for name in names} == set(packages)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 

@@ -62,7 +62,7 @@ def test_by_the_clock_they_take_less_than_their_share(
 ) -> None:
     made = checkpoints(tmp_path)
 
-    def save(*_: object) -> None:
+    def save(*_: object, writes: bool) -> None:
         clock.now += cost
 
     monkeypatch.setattr("llama_experiments.training.checkpoint.save_checkpoint", save)

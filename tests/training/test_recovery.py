@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import signal
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class StopsAfter(Stopping):
         self._steps, self._number = steps, number
 
     def check(self) -> None:
-        self.agree(len(self._steps) >= self._number)
+        self.agree(float(len(self._steps) >= self._number), float(signal.SIGTERM))
         super().check()
 
 

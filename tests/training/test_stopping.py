@@ -50,13 +50,13 @@ def test_of_several_processes_all_must_know() -> None:
         stopping.shared = True
         os.kill(os.getpid(), signal.SIGUSR1)
         stopping.check()  # the others do not know yet
-        stopping.agree(True)
+        stopping.agree(2.0, 2.0 * signal.SIGUSR1)
         with pytest.raises(Stopped, match="SIGUSR1"):
             stopping.check()
     other = Stopping()
     other.shared = True
-    other.agree(False)
+    other.agree(0.0, 0.0)
     other.check()
-    other.agree(True)
+    other.agree(2.0, float(signal.SIGUSR1 + signal.SIGTERM))  # of two kinds
     with pytest.raises(Stopped, match="SIGTERM"):
         other.check()
