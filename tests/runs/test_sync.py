@@ -252,7 +252,7 @@ def test_the_weights_are_copied_when_they_are_asked_for(
 def test_links_in_a_folder_are_not_followed(store: str, folder: RunFolder) -> None:
     (folder.path.parent / "secret").write_text("pass1word")
     folder.report.symlink_to(folder.path.parent / "secret")
-    with pytest.raises(UserError, match="is a link to .*secret, outside its run"):
+    with pytest.raises(UserError, match=r"is a link to .*secret, outside its run"):
         sync_run(SavedRun(folder), Tracker(uri=store))
 
 
