@@ -4,7 +4,7 @@
     python -m tests.torture.fuzz --only data --seed 3     # some, others
     python -m tests.torture.fuzz --case 'data 17'         # one again, with all that it says
 
-By hand, from the checkout. What a case is made of is in `mutations`; what is right is in `judge`.
+By hand, from the checkout. What a case is made of is in `mutations` and `of_verbs`; what is right is in `judge`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.torture.judge import Outcome, verdict
-from tests.torture.mutations import KINDS, Case, cases, prepare
+from tests.torture.kinds import KINDS, cases
+from tests.torture.mutations import Case, prepare
+from tests.torture.of_verbs import prepare_runs
 
 LIMIT = 120.0  # seconds that a case may take; a whole run of the embedded model takes 3
 
@@ -130,6 +132,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-template-") as place:
         template = Path(place) / "template"
         prepare(template)
+        prepare_runs(template)
         return 1 if fuzz(chosen, template, verbose=options.case is not None) else 0
 
 

@@ -7,7 +7,7 @@ import gzip
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -651,21 +651,3 @@ WORDS_OF_VERBS: tuple[list[str], ...] = (
     ["compare", "x" * 300, RUN1],
     ["reproduce", "x" * 5000],
 )
-
-KINDS: dict[str, tuple[Callable[[random.Random], Iterator[Case]], int]] = {
-    "overrides": (overrides, 100),
-    "configs": (configs, 60),
-    "data": (data, 120),
-    "models": (models, 60),
-    "runs": (runs, 100),
-}
-
-
-def cases(seed: int, only: Sequence[str] | None = None, count: int | None = None) -> Iterator[Case]:
-    """The cases of a seed: the same ones each time, no two of a kind alike in what is done."""
-    for kind in only or KINDS:
-        make, usual = KINDS[kind]
-        made = make(random.Random(f"{seed} {kind}"))
-        for number in range(count or usual):
-            name = f"{kind} {number}" if seed == 0 else f"{kind} {number} of seed {seed}"
-            yield dataclasses.replace(next(made), name=name)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.torture.judge import Outcome, verdict
-from tests.torture.mutations import KINDS, Case, bytes_of, cases, change_tree, write_data
+from tests.torture.kinds import KINDS, cases
+from tests.torture.mutations import Case, bytes_of, change_tree, write_data
 
 
 def test_there_are_enough_and_they_can_be_had_again() -> None:
