@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,22 +30,24 @@ class Compared:
 
     def scores(self) -> Scores:
         """The metric by row; by context or document where rows share them."""
-        table = self._table()
+        table = self._table
         return Scores.of(table.get("group", table["row"]), table["metric_sum"], table["metric_count"])
 
     def right(self) -> np.ndarray | None:
         """Which rows it has right, in their order, where the metric counts them; None of other metrics."""
         if self.result.metric != "accuracy":
             return None
-        table = self._table()
-        order = np.argsort(np.asarray(table["row"]))
-        right: np.ndarray = np.asarray(table["metric_sum"])[order] > 0
+        table = self._table
+        order = np.argsort(table["row"])
+        right: np.ndarray = table["metric_sum"][order] > 0
         return right
 
-    def _table(self) -> dict[str, Any]:
-        from llama_experiments.runs.written import read_table
+    @functools.cached_property
+    def _table(self) -> dict[str, np.ndarray]:
+        from llama_experiments.runs.written import read_numbers
 
-        return read_table(self.run.folder.predictions, "row", "metric_sum", "metric_count")
+        file = self.run.folder.predictions
+        return read_numbers(file, "row", "metric_sum", "metric_count", perhaps=["group"])
 
 
 def find_runs(words: Sequence[str], uri: str | None) -> list[SavedRun]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llama_experiments.errors import ConfigError, UserError
 from llama_experiments.files import read_json
 from llama_experiments.paths import show
 from llama_experiments.runs.journal import read_journal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -89,23 +92,27 @@ def read_records(file: Path, *keys: str) -> list[dict[str, Any]]:
     return records
 
 
-def read_table(file: Path, *needed: str) -> dict[str, Any]:
-    """The columns of a run's predictions by name, as arrays.
+def read_numbers(file: Path, *needed: str, perhaps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Columns of a run's predictions by name; of those it may lack the ones that are there.
 
     Raises:
-        UserError: it is no Parquet file, lacks a column, or has numbers that are none.
+        UserError: it is no Parquet file, lacks a needed column, or has one that is not of numbers.
     """
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(file)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        # Neither read_table nor to_numpy, which import pandas: that takes longer than all else here.
+        table = pq.ParquetFile(file).read([*needed, *perhaps])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(file, f"it cannot be read as Parquet: {' '.join(str(error).split())[:200]}") from error
-    for name in needed:
-        if name not in columns or columns[name].dtype.kind not in "iuf":
-            raise damaged(file, f"it has no column '{name}' of numbers")
+    columns = {}
+    for name in (*needed, *(name for name in perhaps if name in table.column_names)):
+        try:
+            columns[name] = np.from_dlpack(table[name].combine_chunks())
+        except (KeyError, pa.ArrowException, BufferError) as error:
+            raise damaged(file, f"it has no column '{name}' of numbers") from error
     if not len(table):
         raise damaged(file, "it has no rows")
     return columns

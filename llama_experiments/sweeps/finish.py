@@ -30,8 +30,11 @@ def finish(home: Home, sweep: Sweep, state: str, reason: str) -> None:
     print("\n".join(["", *lines, f"everything is in  {show(folder)}"]), flush=True)
     known = [ids[where] for job in jobs if (where := str(job.folder.path.resolve())) in ids]
     if known and home.experiment_id is not None:
-        print(f"both losses of {_how_many(known)} against epochs, while `python -m llama_experiments ui` runs:")
-        print(f"  {losses_link(PAGE, home.experiment_id, known[:MOST_DRAWN])}", flush=True)
+        serves = home.opened_by.startswith("http")
+        when = "" if serves else f", while `{home.opened_by}` runs"
+        print(f"both losses of {_how_many(known)} against epochs{when}:")
+        page = home.opened_by.rstrip("/") if serves else PAGE
+        print(f"  {losses_link(page, home.experiment_id, known[:MOST_DRAWN])}", flush=True)
     if home.warning:
         print(home.warning, flush=True)
 

@@ -47,6 +47,7 @@ class Home:
         self.run_id: str | None = told.get("parent_run_id")
         self.experiment_id: str | None = told.get("experiment_id")
         self._uid = str(told.get("run_uid") or new_uid())
+        self.opened_by = tracker.opened_by(output_dir)
         self._open(command, tracker, output_dir)
         told = {
             "run_uid": self._uid,

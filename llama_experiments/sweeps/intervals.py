@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -21,7 +22,7 @@ class Scores:
     counts: np.ndarray  # [rows]
 
     @classmethod
-    def of(cls, rows: Sequence[int], sums: Sequence[float], counts: Sequence[float]) -> Scores:
+    def of(cls, rows: ArrayLike, sums: ArrayLike, counts: ArrayLike) -> Scores:
         """From a table in which a row may stand several times, a window at a time."""
         numbers, place = np.unique(np.asarray(rows), return_inverse=True)
         return cls(numbers, np.bincount(place, np.asarray(sums)), np.bincount(place, np.asarray(counts)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llama_experiments.files import write_text
 from llama_experiments.runs.result import Result
+from llama_experiments.runs.written import read_numbers
 from llama_experiments.sweeps.base import Job, Sweep
 from llama_experiments.sweeps.intervals import Interval, Scores, difference, interval
 
@@ -64,9 +65,7 @@ def climb(jobs: list[Job]) -> list[Rung]:
 
 
 def _scores(job: Job) -> Scores:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(job.folder.predictions, columns=["row", "metric_sum", "metric_count"]).to_pydict()
+    table = read_numbers(job.folder.predictions, "row", "metric_sum", "metric_count")
     return Scores.of(table["row"], table["metric_sum"], table["metric_count"])
 
 
