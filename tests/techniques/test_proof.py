@@ -158,11 +158,11 @@ class Deceives(Freeze):
     name: ClassVar[str] = "a technique that deceives"
 
     def adapt_model(self, model: PreTrainedModel, seed: int) -> PreTrainedModel:
-        def move(trunk: torch.nn.Module, *_: object) -> None:
+        def move(*_: object) -> None:
             if not torch.is_inference_mode_enabled():
-                by_one_bit(trunk.embed_tokens.weight)
+                by_one_bit(model.model.embed_tokens.weight)
 
-        model.model.register_forward_hook(move)
+        model.score.register_forward_hook(move)  # the trunk itself may be run once, before the first step
         return super().adapt_model(model, seed)
 
 

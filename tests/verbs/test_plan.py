@@ -116,10 +116,10 @@ def test_a_run_that_cannot_fit_does_not_start(run: Run, tmp_path: Path, capsys: 
 def test_a_sweep_with_one_job_that_cannot_fit_does_not_start(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("-m", *HUGE[:1], "model.num_hidden_layers=2,4000", "hydra.sweep.dir=mine") == 2
+    assert run("-m", *HUGE[:1], "model.intermediate_size=256,40000000", "hydra.sweep.dir=mine") == 2
     said = capsys.readouterr().err
-    assert "num_hidden_layers=4000: this needs about" in said
-    assert "num_hidden_layers=2:" not in said
+    assert "intermediate_size=40000000: this needs about" in said
+    assert "intermediate_size=256:" not in said
     assert not list(tmp_path.rglob("epochs.jsonl"))
 
 
