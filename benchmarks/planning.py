@@ -32,6 +32,13 @@ CASES = [  # size, task, technique, further settings
     ("110M", "sentiment", "full", "dataset.train_examples=24"),
     ("110M", "text_generation", "full", "dataset.train_examples=16 training.micro_batch_size=2"),
     ("110M", "question_answering", "freeze", "dataset.train_examples=24"),
+    # The formula's figures were chosen on those above; these came afterwards.
+    ("15M", "sentiment", "full", "dataset.train_examples=160 training.precision=fp32"),
+    ("15M", "question_answering", "freeze_last", "dataset.train_examples=64"),
+    ("30M", "sentiment", "lora", "dataset.train_examples=96"),
+    ("30M", "text_generation", "full", "dataset.train_examples=32 training.batch_size=4"),
+    ("110M", "sentiment", "freeze_last", "dataset.train_examples=48"),
+    ("110M", "text_generation", "lora", "dataset.train_examples=8 training.batch_size=4"),
 ]
 COMMON = ["model=embedded_from_scratch", "dataset.validation_examples=24", "training.epochs=1"]
 

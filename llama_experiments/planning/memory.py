@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 
 ADAM_BYTES = 8  # two averages in fp32
 ADAM_8BIT_BYTES = 2 + 2 * 4 / 256  # each in a byte, and a scale for each 256
-NF4_BYTES = (
-    0.5 + 1 / 64 + 4 / (64 * 256)
-)  # 4 bits, a scale in a byte for each 64, and one in fp32 for each 256 of these
 LIBRARIES = {"cpu": 650_000_000, "cuda": 500_000_000}  # the interpreter with torch; a GPU's context
-# Two figures of the C library's allocator, from benchmarks/planning.py: what a process on a CPU grows by beside its
-# tensors (imports on demand, the tracker, rows), and how much of what is freed no other tensor can take.
-BESIDE, LEAVINGS = 30_000_000, 0.2
+# What a process on a CPU grows by beside its tensors, from benchmarks/planning.py: imports on demand and rows; and
+# oneDNN's bf16 kernels, of which it keeps one for each layer and length, forward and backward.
+BESIDE, KERNELS = 20_000_000, 120_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,17 +31,22 @@ class Memory:
     weights: int
     gradients: int
     optimizer: int
-    activations: int  # of a training pass, the logits included; what the allocator does not give back, too
+    activations: int  # of a training pass, the logits included
     evaluation: int  # of a pass of the evaluation
     libraries: int  # the interpreter and what it has imported
     beside: int
+    scatters: bool = False  # a CPU's allocator: what the evaluation leaves has no room for training's tensors
     processes: int = 1  # on the same memory
 
     @property
     def growth(self) -> int:
         """Over what is held when training begins, at the highest point: what a run records."""
         training = self.gradients + self.activations
-        return self.optimizer + max(training, self.evaluation) + self.beside
+        return (
+            self.optimizer
+            + (training + self.evaluation if self.scatters else max(training, self.evaluation))
+            + self.beside
+        )
 
     @property
     def peak(self) -> int:
@@ -97,6 +99,7 @@ def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, leng
     processes = max(training.processes or 1, int(os.environ.get("WORLD_SIZE", "1")))
     rows = training.device_micro_batch(processes)
     share = math.ceil(training.batch_size / processes)
+    precision = chosen_precision(training, shape.get("hidden_size"))
     found = simulate(
         experiment,
         shape,
@@ -106,7 +109,7 @@ def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, leng
         length=lengths.train,
         evaluation_rows=min(training.evaluation_batch_size, lengths.evaluation_rows),
         evaluation_length=lengths.evaluation,
-        precision=chosen_precision(training, shape.get("hidden_size")),
+        precision=precision,
         device=torch.device(kind),
     )
     shares = processes if training.sharding == "fsdp" else 1
@@ -114,7 +117,8 @@ def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, leng
     if training.optimizer == "adamw_8bit":
         optimizer = round(found.large * ADAM_8BIT_BYTES + (found.trainable - found.large) * ADAM_BYTES)
     # On a CPU a gradient does not get the place of the activations that it is made of.
-    activations = round(found.forward * (1 + LEAVINGS)) if kind == "cpu" else found.largest - found.gradients
+    activations = found.forward if kind == "cpu" else found.largest - found.gradients
+    beside = BESIDE + (KERNELS if precision == "bf16" and found.trunk_learns else 0)
     return Memory(
         parameters=found.parameters,
         trainable=found.trainable,
@@ -124,6 +128,7 @@ def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, leng
         activations=max(0, activations),
         evaluation=found.evaluation,
         libraries=LIBRARIES[kind],
-        beside=BESIDE if kind == "cpu" else 0,
+        beside=beside if kind == "cpu" else 0,
+        scatters=kind == "cpu",
         processes=processes if kind == "cpu" else 1,
     )

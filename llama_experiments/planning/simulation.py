@@ -25,6 +25,7 @@ class Simulated:
     forward: int  # at the highest point before the backward pass, without gradients
     largest: int  # at the highest point of a step, with the gradients that there are by then
     evaluation: int  # of a pass of the evaluation
+    trunk_learns: bool  # whether a weight of its layers does
     large: int  # trainable parameters in tensors whose optimizer state is kept in 8 bits, if any is
 
 
@@ -87,6 +88,7 @@ def simulate(
             forward=forward,
             largest=largest,
             evaluation=evaluation,
+            trunk_learns=any(".layers." in name for name, weight in model.named_parameters() if weight.requires_grad),
             large=sum(parameter.numel() for parameter in moving if parameter.numel() >= 4096),
         )
 
