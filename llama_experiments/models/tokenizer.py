@@ -113,7 +113,7 @@ def _read_tokenizer_json(path: Path) -> Tokenizer:
     try:
         text = path.read_text(encoding="utf-8")
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
     try:
         return Tokenizer.from_str(text)

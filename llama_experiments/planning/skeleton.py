@@ -42,6 +42,7 @@ def skeleton(
         UserError: the technique does not fit the model, or the config.json is not a Llama's.
     """
     import torch
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import LlamaConfig
 
     known = {key: value for key, value in shape.items() if key not in NOT_SETTINGS}
@@ -53,7 +54,7 @@ def skeleton(
         try:
             config = LlamaConfig(**{**known, **task.model_settings()})
             model: PreTrainedModel = task.model_class()._from_config(config, dtype=stored, **attention)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, StrictDataclassError) as error:
             raise UserError(f"model: its config.json cannot be read: {' '.join(str(error).split())[:200]}") from error
         model = experiment.technique.adapt_model(model, experiment.seed)
         narrow = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

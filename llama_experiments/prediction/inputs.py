@@ -164,6 +164,7 @@ def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
 def _table(lines: Iterator[tuple[int, str]], name: str, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_FIELD)
     rows = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
+    begins = 1
     try:
         header = next(rows, [])
         if len(set(header)) != len(header):

@@ -12,7 +12,7 @@ from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.logged_model import log_model
 from llama_experiments.runs.mirrored import Mirrored
 from llama_experiments.runs.points import Point, Points
-from llama_experiments.runs.tracker import connect, experiment_id
+from llama_experiments.runs.tracker import connect, experiment_id, store_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -143,7 +143,13 @@ class Follower:
         wanted = {UID: self.mirrored.run_uid} | described.tags(self.folder, self._uri)
         self._tags(run, wanted | {"mlflow.note.content": described.note(self.folder, status)})
         if not run.inputs.dataset_inputs and (data := described.data_sets(self.folder)):
-            self._client.log_inputs(run.info.run_id, data)
+            try:
+                self._client.log_inputs(run.info.run_id, data)
+            except Exception:
+                if store_file(self._uri) is None:  # a server that is away is not asked twice
+                    raise
+                # In a file two runs that begin together with the same data both tell of it, and one was first.
+                self._client.log_inputs(run.info.run_id, data)
             self._count("data sets", len(data))
 
     def _tags(self, run: Run, wanted: dict[str, str]) -> None:

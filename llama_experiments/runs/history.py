@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from llama_experiments.data.hygiene import Hygiene
 from llama_experiments.runs.folder import RunFolder
-from llama_experiments.runs.journal import cut_journals, read_journal
+from llama_experiments.runs.written import as_written, damaged, read_records
 from llama_experiments.tasks.base import Sample
 from llama_experiments.training.checkpoint import Place
 from llama_experiments.training.loop import Epoch
 from llama_experiments.training.settings import Training
+
+NO_NUMBERS = ("inf", "-inf", "nan")  # as the journal has them
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -62,16 +65,32 @@ class History:
             writes: whether this process is the one that cuts.
         """
         if writes:
-            cut_journals(folder, place.steps, place.recorded)
+            _cut_journals(folder, place.steps, place.recorded)
             for written in (folder.test, folder.result, folder.report):
                 written.unlink(missing_ok=True)
         self.epochs, self.samples, self.kept = [], {}, None
-        for record in read_journal(folder.epochs):
+        for record in read_records(folder.epochs, "epoch"):
+            if not isinstance(loss := record.get("eval_loss"), float | int | None) and loss not in NO_NUMBERS:
+                raise damaged(folder.epochs, f"eval_loss is no number in epoch {record['epoch']}")
             if record["epoch"] <= place.recorded:
                 self.add(record, last=False)
-        for record in read_journal(folder.samples) if folder.samples.exists() else []:
+        for record in read_records(folder.samples, "epoch") if folder.samples.exists() else []:
             epoch = record.pop("epoch")
             if epoch <= place.recorded:
-                self.samples.setdefault(epoch, []).append(Sample(**record))
-        steps = read_journal(folder.steps)[: place.steps] if folder.steps.exists() else []
+                self.samples.setdefault(epoch, []).append(as_written(record, Sample, folder.samples))
+        steps = read_records(folder.steps, "step", "seconds")[: place.steps] if folder.steps.exists() else []
         self.training_seconds = sum(record["seconds"] for record in steps)
+
+
+def _cut_journals(folder: RunFolder, steps: int, epoch: int) -> None:
+    """Cut a run's journals behind a step and an epoch, to go on from there; torn lines go, too."""
+    for file, kind, last in (
+        (folder.steps, "step", steps),
+        (folder.epochs, "epoch", epoch),
+        (folder.samples, "epoch", epoch),
+    ):
+        if file.exists():
+            kept = sum(record[kind] <= last for record in read_records(file, kind))
+            with file.open("rb") as lines:
+                length = sum(len(line) for line, _ in zip(lines, range(kept), strict=False))
+            os.truncate(file, length)

@@ -134,20 +134,6 @@ def _record(file: Path, number: int, line: str) -> dict[str, Any]:
     return record
 
 
-def cut_journals(folder: RunFolder, steps: int, epoch: int) -> None:
-    """Cut a run's journals behind a step and an epoch, to go on from there; torn lines go, too."""
-    for file, kind, last in (
-        (folder.steps, "step", steps),
-        (folder.epochs, "epoch", epoch),
-        (folder.samples, "epoch", epoch),
-    ):
-        if file.exists():
-            kept = sum(record[kind] <= last for record in read_journal(file))
-            with file.open("rb") as lines:
-                length = sum(len(line) for line, _ in zip(lines, range(kept), strict=False))
-            os.truncate(file, length)
-
-
 def _append(file: Any, record: dict[str, Any]) -> None:
     finite = {key: _number(value) for key, value in record.items()}
     file.write(json.dumps(finite, allow_nan=False) + "\n")

@@ -18,6 +18,7 @@ from llama_experiments.paths import show
 from llama_experiments.preflight import unknown_columns
 from llama_experiments.runs.arithmetic import as_recorded
 from llama_experiments.runs.saved import SavedRun
+from llama_experiments.runs.written import read_names
 from llama_experiments.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Replayed:
                 raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in wrong])
         replayed = cls(run, experiment, own)
         replayed._check_weights()
+        if replayed.weights == "model" and (base := _base_given(overrides)):
+            raise UserError(f"{base}: the run saved its whole model, which is what is used; leave {base} out")
         return replayed
 
     @property
@@ -216,10 +219,8 @@ class Replayed:
         from llama_experiments.models.checkpoint_files import model_config
 
         if self.run.folder.predictions.exists():
-            import pyarrow.parquet as pq
-
             prefix = "probability_"
-            columns = pq.read_schema(self.run.folder.predictions).names
+            columns = read_names(self.run.folder.predictions)
             if names := [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]:
                 return names
         if self.run.folder.model.is_dir():
@@ -277,6 +278,12 @@ class _WhenAsked:
 def _sources(dataset: Any, parts: Sequence[str]) -> set[str]:
     """The settings from which these parts are read."""
     return {"train" if part == "validation" and dataset.holds_out else part for part in parts}
+
+
+def _base_given(overrides: Sequence[str]) -> str:
+    """The override that tells where the model is that training started from."""
+    keys = (word.lstrip("+~").partition("=")[0] for word in overrides)
+    return next((key for key in keys if key in ("model.checkpoint", "model.revision")), "")
 
 
 def with_overrides(run: SavedRun, overrides: Sequence[str]) -> Composition:

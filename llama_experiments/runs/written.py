@@ -92,6 +92,25 @@ def read_records(file: Path, *keys: str) -> list[dict[str, Any]]:
     return records
 
 
+def read_names(file: Path) -> list[str]:
+    """The columns of a run's predictions.
+
+    Raises:
+        UserError: it is no Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(file).names)
+    except (pa.ArrowException, OSError) as error:
+        raise _no_parquet(file, error) from error
+
+
+def _no_parquet(file: Path, error: Exception) -> UserError:
+    return damaged(file, f"it cannot be read as Parquet: {' '.join(str(error).split())[:200]}")
+
+
 def read_numbers(file: Path, *needed: str, perhaps: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Columns of a run's predictions by name; of those it may lack the ones that are there.
 
@@ -106,7 +125,7 @@ def read_numbers(file: Path, *needed: str, perhaps: Sequence[str] = ()) -> dict[
         # Neither read_table nor to_numpy, which import pandas: that takes longer than all else here.
         table = pq.ParquetFile(file).read([*needed, *perhaps])
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise damaged(file, f"it cannot be read as Parquet: {' '.join(str(error).split())[:200]}") from error
+        raise _no_parquet(file, error) from error
     columns = {}
     for name in (*needed, *(name for name in perhaps if name in table.column_names)):
         try:

@@ -40,7 +40,10 @@ def run(arguments: list[str]) -> int:
             raise UserError(f"tracker.log_model: must be true or false, not '{changes['log_model']}'")
         changes["log_model"] = changes["log_model"] == "true"
     for word in words:
-        for match in sorted(glob.glob(word)) if any(sign in word for sign in "*?[") else [word]:
+        matches = sorted(glob.glob(word)) if any(sign in word for sign in "*?[") else [word]
+        if not matches:
+            raise UserError(f"no run matches {word}")
+        for match in matches:
             if (Path(match) / "sweep.json").is_file():
                 tracker = dataclasses.replace(tracker_of_sweep(Path(match)), **changes)
                 for folder, sent in sync_sweep(Path(match), tracker):
