@@ -142,10 +142,11 @@ def test_a_run_that_goes_on_is_running(
         mirror = Mirror(Tracker(), tmp_path, lambda sentence: pytest.fail(sentence))
         mirror.start(folder)
         until = time.monotonic() + 60
-        while not (mirror.run_id and only_run(client).info.status == "RUNNING"):
+        note = "- task: made up"
+        while not (mirror.run_id and only_run(client).data.tags.get("mlflow.note.content") == note):
             assert time.monotonic() < until
             time.sleep(0.02)
-        assert only_run(client).data.tags["mlflow.note.content"] == "- task: made up"
+        assert only_run(client).info.status == "RUNNING"
         mirror.finish(end)
         assert only_run(client).info.status == end
 
