@@ -60,6 +60,12 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "1, 2, 4 processes": [{"processes": number} for number in (1, 2, 4)],
     "2, 4 processes, micro-batches of 1": [{"processes": number, "micro_batch_size": 1} for number in (2, 4)],
     "2, 4 processes, weights in shares": [{"processes": number, "sharding": "fsdp"} for number in (2, 4)],
+    "head only: trunk each time, once, kept, found": [  # beside its own first
+        {"technique": "freeze", "trunk_cache_gb": 0.0},
+        {"technique": "freeze", "trunk_cache": "off"},
+        {"technique": "freeze"},
+        {"technique": "freeze", "again": True},
+    ],
 }
 Losses = list[float]
 
@@ -76,9 +82,11 @@ def measure(tasks: list[str], variations: list[dict[str, Any]], rows: int, folde
         sizes = [f"dataset.train_examples={rows}", f"dataset.validation_examples={rows // 2}"]
         overrides = [f"task={task}", *sizes, "training.epochs=1", "training.save_model=none", f"output_dir={folder}"]
         extra = ["task.sample_tokens=0"] if task == "text_generation" else []
-        experiment = build_experiment(compose_command([*overrides, *extra]))
         for number, settings in enumerate(variations):
-            training = dataclasses.replace(experiment.training, **settings)
+            technique = f"technique={settings.get('technique', 'full')}"
+            experiment = build_experiment(compose_command([*overrides, *extra, technique]))
+            of_training = {name: value for name, value in settings.items() if name not in ("technique", "again")}
+            training = dataclasses.replace(experiment.training, **of_training)
             run = folder / f"{task}-{os.environ.get('WORLD_SIZE', '1')}-{number}"
             dataclasses.replace(experiment, training=training).run(run, {}, [], {})
             before, after = read_journal(RunFolder(run).epochs)
@@ -119,14 +127,15 @@ def main() -> None:
     for number in sorted({settings.get("processes", 1) for settings in all_runs}):
         here = [settings for settings in all_runs if settings.get("processes", 1) == number]
         losses |= in_processes(number, options.tasks, [{}, *here] if number == 1 else here, options.rows)
-    print(f"{'largest difference in':38}" + "".join(f"{value:>20}" for value in VALUES))
+    print(f"{'largest difference in':48}" + "".join(f"{value:>20}" for value in VALUES))
     for task in options.tasks:
         base = losses[key(task, {})]
-        print(f"{task:38}" + "".join(f"{value:20.6f}" for value in base))
+        print(f"{task:48}" + "".join(f"{value:20.6f}" for value in base))
         for row, runs in ROWS.items():
             of_runs = [losses[key(task, settings)] for settings in runs]
-            largest = [max(abs(run[at] - base[at]) for run in of_runs) for at in range(len(VALUES))]
-            print(f"  {row:36}" + "".join(f"{value:20.1e}" for value in largest))
+            beside = of_runs[0] if "technique" in runs[0] else base
+            largest = [max(abs(run[at] - beside[at]) for run in of_runs) for at in range(len(VALUES))]
+            print(f"  {row:46}" + "".join(f"{value:20.1e}" for value in largest))
 
 
 if __name__ == "__main__":

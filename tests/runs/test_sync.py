@@ -143,10 +143,13 @@ def test_a_run_that_goes_on_is_running(
         mirror.start(folder)
         until = time.monotonic() + 60
         note = "- task: made up"
-        while not (mirror.run_id and only_run(client).data.tags.get("mlflow.note.content") == note):
+        while not (
+            mirror.run_id
+            and (run := only_run(client)).info.status == "RUNNING"
+            and run.data.tags.get("mlflow.note.content") == note
+        ):
             assert time.monotonic() < until
             time.sleep(0.02)
-        assert only_run(client).info.status == "RUNNING"
         mirror.finish(end)
         assert only_run(client).info.status == end
 
