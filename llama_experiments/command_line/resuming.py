@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def resume(saved: SavedRun, overrides: Sequence[str] = ()) -> int:
     """
     state = saved.state()
     if state.state == "finished":
+        shutil.rmtree(saved.folder.checkpoints, ignore_errors=True)  # a kill in the last moment leaves them
         raise UserError(f"{show(saved.folder.path)} has finished: there is nothing to resume")
     if is_first() and is_held(saved.folder.path):
         raise UserError(f"{show(saved.folder.path)} is running in another process; wait for it, or stop it first")
@@ -80,7 +82,7 @@ def unfinished_run(tree: dict[str, Any], folder: Path) -> SavedRun | None:
 
     Args:
         tree: the config.
-        folder: the run's own, which it may share with the one it goes on with; others are in `output_dir`.
+        folder: the run's own; if one is there it comes before those in `output_dir`.
     """
     from llama_experiments.runs.folder import RunFolder
     from llama_experiments.runs.saved import SavedRun
@@ -97,8 +99,10 @@ def unfinished_run(tree: dict[str, Any], folder: Path) -> SavedRun | None:
             continue
         if same and not is_held(file.parent):
             unfinished.append((state.started, saved))
+    own = [saved for _, saved in unfinished if saved.folder.path == folder]
     # Not by the folders' names: a user's own tell no time, and Hydra's tell that of a clock that is set twice a year.
-    return max(unfinished, key=lambda one: (one[0], one[1].folder.name))[1] if unfinished else None
+    newest = sorted(unfinished, key=lambda one: (one[0], one[1].folder.name))
+    return next(iter([*own, *(saved for _, saved in reversed(newest))]), None)
 
 
 def _threads(saved: SavedRun) -> int:

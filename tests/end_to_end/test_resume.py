@@ -33,13 +33,22 @@ KILLS = [
     At("torn", 5),
     At("checkpoint", 3),
     At("renaming", 12),
-    At("evaluation", 3),
+    At("evaluation", 8),  # of 12, or of 14 in a process that has not probed this model yet
     At("epoch", 2),
     At("model", 2),
     At("tracker", 1),
     At("finish", 1),
     At("closing", 1),
 ]
+
+
+def test_a_run_killed_after_its_end_has_finished(runs: Runs, whole: dict[str, Any]) -> None:
+    """Its checkpoints are still there; who asks to resume it is told, and they go."""
+    assert killed(runs.start("late", At("finished", 1))), runs.said()
+    assert (runs.run("late") / "checkpoints").is_dir()
+    assert runs.resume("late") != 0
+    assert "has finished: there is nothing to resume" in runs.said()
+    assert left_by(runs.run("late"), runs.uri) == whole
 
 
 @pytest.mark.parametrize("at", KILLS, ids=str)
@@ -61,7 +70,7 @@ def test_a_run_may_be_killed_again_and_again(runs: Runs, whole: dict[str, Any]) 
 STOPS = [
     At("step", 7, signal.SIGTERM),
     At("step", 10, signal.SIGINT),  # the last of an epoch
-    At("evaluation", 3, signal.SIGUSR1),
+    At("evaluation", 8, signal.SIGUSR1),
     At("model", 1, signal.SIGUSR2),
 ]
 

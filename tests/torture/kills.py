@@ -107,7 +107,9 @@ def kill(case: Case, number: int, chance: random.Random, kind: str) -> None:
         signals = [one] if one is not None else []
         state = case.run(name) / "state.json"
         if began and json.loads(state.read_text())["state"] == "finished":
-            break  # the moment did not come
+            command(case.folder, ["resume", str(case.run(name))])  # which refuses, and takes away what is left over
+            status = 0
+            break
         if began:
             case.resumed += 1
             status = command(case.folder, ["resume", str(case.run(name))], *signals)
