@@ -70,6 +70,7 @@ def ready(
         UserError: nothing that may move is left.
     """
     from llama_experiments.models.base import cast_parameters
+    from llama_experiments.training.compilation import compile_layers
     from llama_experiments.training.device import frozen_dtype
 
     technique = experiment.technique
@@ -77,6 +78,8 @@ def ready(
     cast_parameters(model, frozen_dtype(experiment.model.dtype, accelerator))
     if experiment.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
+    if experiment.training.compile:
+        compile_layers(model)
     groups = technique.parameter_groups(model)
     if technique.trains and not groups:
         raise UserError("technique: nothing that may move is left; open more, or choose one that is only asked")

@@ -183,7 +183,7 @@ class FrozenTrunk:
             "device": torch.backends.cpu.get_cpu_capability() if on_cpu else torch.cuda.get_device_name(),
             "threads": torch.get_num_threads() if on_cpu else None,
             "precision": [str(self._accelerator.mixed_precision), torch.get_float32_matmul_precision()],
-            "attention": model.config._attn_implementation,
+            "kernels": [model.config._attn_implementation, self._training.compile],
             "layout": [self._packed, self._training.evaluation_batch_size, self._pooled],
             "depth": self._depth,
             "config": config,

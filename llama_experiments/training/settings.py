@@ -34,6 +34,7 @@ class Training:
     trunk_cache: Literal["auto", "off"] = "auto"
     trunk_cache_gb: float = 8.0  # at most; a run that needs more runs its whole trunk in each pass
     gradient_checkpointing: bool = False  # less memory, a third more time
+    compile: bool = False  # torch.compile of the layers: half a minute at the start, for long runs
     check_memory: bool = True  # before a run: refuse what cannot fit the device
     evaluate_first: bool = True  # epoch 0, before any update
     evaluate_every: int = 1  # epochs; the last is always evaluated
@@ -75,7 +76,12 @@ class Training:
         from llama_experiments.models.quantized import why_no_bitsandbytes
 
         why = why_no_bitsandbytes(self.optimizer) if self.optimizer == "adamw_8bit" else None
-        return [("optimizer", why)] if why else []
+        found = [("optimizer", why)] if why else []
+        if self.compile:
+            from llama_experiments.training.compilation import why_no_compiler
+
+            found += [("compile", why)] if (why := why_no_compiler()) else []
+        return found
 
     def steps_per_epoch(self, examples: int) -> int:
         """Optimizer steps of an epoch."""

@@ -157,6 +157,22 @@ def test_gradient_checkpointing_computes_again_and_changes_no_number(
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
 
 
+def test_compiled_layers_give_the_same_losses(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the half of the compiler that needs no C++: the code is traced, and run by the kernels that are there."""
+    compiled: list[Any] = []
+    through = torch.compile
+
+    def counted(what: Any, **settings: Any) -> Any:
+        compiled.append(what)
+        return through(what, **settings, backend="aot_eager")
+
+    plain = run(SENTIMENT, "plain", epochs=1)
+    monkeypatch.setattr(torch, "compile", counted)
+    other = run(SENTIMENT, "compiled", epochs=1, compile=True)
+    assert len(compiled) > 1  # its layers
+    assert losses(other) == pytest.approx(losses(plain), abs=1e-6)
+
+
 def test_training_that_diverges_keeps_what_was_good(run: Run, tmp_path: Path) -> None:
     """The folder stays, with the epochs before and no weights that are no numbers."""
     with pytest.raises(UserError, match="training diverged"):
