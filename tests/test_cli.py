@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,15 @@ def test_a_mistake_has_status_two(
 def test_options_and_overrides_in_any_order() -> None:
     options = cli.parse_options(["seed=1", "--config-dir", "x", "-m", "training.epochs=2"])
     assert (options.overrides, options.config_dir, options.multirun) == (["seed=1", "training.epochs=2"], "x", True)
+
+
+def test_the_shell_completes_choices_and_settings() -> None:
+    for word, found in (("technique=lo", "technique=lora"), ("training.learning_r", "training.learning_rate=")):
+        line = f"llama-experiments {word}"
+        asked = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+        command = [sys.executable, "-m", "llama_experiments", "-sc", "query=bash"]
+        done = subprocess.run(command, env=asked, capture_output=True, text=True)
+        assert done.stdout.split() == [found], done.stderr
 
 
 def test_an_interrupted_run_has_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
