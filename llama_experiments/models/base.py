@@ -121,6 +121,21 @@ def cast_parameters(model: PreTrainedModel, frozen: torch.dtype | None) -> None:
             parameter.data = parameter.data.to(frozen)
 
 
+def cast_as_stored(model: PreTrainedModel, folder: Path) -> None:
+    """Frozen tensors in the types in which `folder` has them: those that training computed with."""
+    import torch
+
+    from llama_experiments.models.checkpoint_files import read_header, weight_files
+
+    types = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+    stored: dict[str, torch.dtype] = {}
+    for file in weight_files(folder):
+        stored |= {name: types[entry["dtype"]] for name, entry in read_header(file).items()}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad and name in stored:
+            parameter.data = parameter.data.to(stored[name])
+
+
 def check_length(positions: Any, task: Task) -> None:
     """A checkpoint from the Hub shows its positions only once its config is here.
 

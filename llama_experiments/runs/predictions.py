@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from llama_experiments.data.examples import Examples
+from llama_experiments.errors import UserError
 from llama_experiments.files import replaced
+from llama_experiments.paths import show
+from llama_experiments.runs.folder import RunFolder
+from llama_experiments.runs.written import read_names
 from llama_experiments.tasks.base import Task
 from llama_experiments.training.evaluation import Evaluation
 
@@ -32,3 +36,22 @@ def read_predictions(file: Path) -> dict[str, list[Any]]:
     import pyarrow.parquet as pq
 
     return dict(pq.read_table(file).to_pydict()) if file.exists() else {}
+
+
+def class_names(folder: RunFolder) -> list[str]:
+    """A run's classes in their order: from the columns of its predictions, or the saved model's config.
+
+    Raises:
+        UserError: it has neither, or they are damaged.
+    """
+    from llama_experiments.models.checkpoint_files import model_config
+
+    if folder.predictions.exists():
+        prefix = "probability_"
+        columns = read_names(folder.predictions)
+        if names := [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]:
+            return names
+    if folder.model.is_dir():
+        named = model_config(folder.model)["id2label"]
+        return [named[index] for index in sorted(named, key=int)]
+    raise UserError(f"{show(folder.path)} has neither predictions.parquet nor model/, which tell its classes")

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llama_experiments.command_line.composition import Composition, compose_command
-from llama_experiments.config import MISSING, build
+from llama_experiments.config import build
 from llama_experiments.errors import ConfigError, UserError
 from llama_experiments.experiment import Experiment
 from llama_experiments.paths import show
 from llama_experiments.preflight import unknown_columns
 from llama_experiments.runs.arithmetic import as_recorded
+from llama_experiments.runs.overridden import base_given, with_overrides
+from llama_experiments.runs.predictions import class_names
 from llama_experiments.runs.saved import SavedRun
-from llama_experiments.runs.written import read_names
 from llama_experiments.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Replayed:
                 raise ConfigError([mistake.at(composition.origin(mistake.path)) for mistake in wrong])
         replayed = cls(run, experiment, own)
         replayed._check_weights()
-        if replayed.weights == "model" and (base := _base_given(overrides)):
+        if replayed.weights == "model" and (base := base_given(overrides)):
             raise UserError(f"{base}: the run saved its whole model, which is what is used; leave {base} out")
         return replayed
 
@@ -97,7 +97,7 @@ class Replayed:
         task = self.experiment.task
         if not isinstance(task, SequenceClassification):
             return task
-        return dataclasses.replace(task, labels=self._class_names())
+        return dataclasses.replace(task, labels=class_names(self.run.folder))
 
     def rows(self, *parts: str) -> dict[str, Rows]:
         """Parts of the data set as the run's task reads them.
@@ -126,7 +126,7 @@ class Replayed:
         Raises:
             UserError: something of it is not there any more.
         """
-        from llama_experiments.models.base import cast_parameters, check_length
+        from llama_experiments.models.base import cast_as_stored, cast_parameters, check_length
         from llama_experiments.models.hashes import tensor_hashes, weights_hash
         from llama_experiments.tasks.task_model import TaskModel
         from llama_experiments.training.device import frozen_dtype, make_accelerator
@@ -149,7 +149,7 @@ class Replayed:
                 model = technique.adapt_model(model, experiment.seed)  # which tensors are frozen
             cast_parameters(model, frozen)
             if frozen is None:
-                self._as_saved(model)
+                cast_as_stored(model, self.run.folder.model)
         else:
             model = technique.adapt_model(model, experiment.seed)
             cast_parameters(model, frozen)
@@ -214,22 +214,6 @@ class Replayed:
                 )
         return rows
 
-    def _class_names(self) -> list[str]:
-        """In their order: from the columns of the run's predictions, or the saved model's config."""
-        from llama_experiments.models.checkpoint_files import model_config
-
-        if self.run.folder.predictions.exists():
-            prefix = "probability_"
-            columns = read_names(self.run.folder.predictions)
-            if names := [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]:
-                return names
-        if self.run.folder.model.is_dir():
-            named = model_config(self.run.folder.model)["id2label"]
-            return [named[index] for index in sorted(named, key=int)]
-        raise UserError(
-            f"{show(self.run.folder.path)} has neither predictions.parquet nor model/, which tell its classes"
-        )
-
     def _check_weights(self) -> None:
         """Raises UserError where weights were trained and are not there."""
         if self.weights or not self.own.technique.trains:
@@ -242,20 +226,6 @@ class Replayed:
         wanted = " or ".join(f"{name}/" for name in self.own.technique.saved())
         ended = self.run.state().told
         raise UserError(f"{where}: there is no {wanted} in it, and it {ended}")
-
-    def _as_saved(self, model: PreTrainedModel) -> None:
-        """Frozen tensors in the types in which they were saved: those that training computed with."""
-        import torch
-
-        from llama_experiments.models.checkpoint_files import read_header, weight_files
-
-        types = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-        stored: dict[str, torch.dtype] = {}
-        for file in weight_files(self.run.folder.model):
-            stored |= {name: types[entry["dtype"]] for name, entry in read_header(file).items()}
-        for name, parameter in model.named_parameters():
-            if not parameter.requires_grad and name in stored:
-                parameter.data = parameter.data.to(stored[name])
 
 
 class _WhenAsked:
@@ -278,28 +248,3 @@ class _WhenAsked:
 def _sources(dataset: Any, parts: Sequence[str]) -> set[str]:
     """The settings from which these parts are read."""
     return {"train" if part == "validation" and dataset.holds_out else part for part in parts}
-
-
-def _base_given(overrides: Sequence[str]) -> str:
-    """The override that tells where the model is that training started from."""
-    keys = (word.lstrip("+~").partition("=")[0] for word in overrides)
-    return next((key for key in keys if key in ("model.checkpoint", "model.revision")), "")
-
-
-def with_overrides(run: SavedRun, overrides: Sequence[str]) -> Composition:
-    """A run's config with other values; `dataset=...` takes another data set whole, as a run's command line does.
-
-    Raises:
-        UserError: an override of something that is not there.
-    """
-    chosen = [word for word in overrides if word.startswith("dataset=")]
-    if not chosen:
-        return run.composition(overrides)
-    of_dataset = [word for word in overrides if word.lstrip("+~").startswith(("dataset=", "dataset."))]
-    composition = run.composition([word for word in overrides if word not in of_dataset])
-    other = compose_command(of_dataset)
-    dataset = other.tree["dataset"]
-    if dataset.get("train") == MISSING:  # of which an evaluation needs none
-        given = [dataset.get(part) for part in ("validation", "test")]
-        dataset["train"] = next((value for value in given if value not in (None, MISSING)), MISSING)
-    return dataclasses.replace(other, tree={**composition.tree, "dataset": dataset})

@@ -187,13 +187,13 @@ def sweep_of_job(sweep_dir: str | None) -> Path | None:
 
 def job_tags(sweep: Path, folder: Path) -> dict[str, str]:
     """A job's tags in MLflow beside any run's: its parent, its sweep, its name by what is swept."""
-    from llama_experiments.sweeps.launch import _short
+    from llama_experiments.sweeps.planned import short_name
 
     told = read_sweep(sweep) or {}
     tags = {"sweep": sweep_name(sweep)}
     if told.get("parent_run_id"):
         tags["mlflow.parentRunId"] = told["parent_run_id"]
-    if name := _short(folder.name.partition("-")[2]):
+    if name := short_name(folder.name.partition("-")[2]):
         tags["mlflow.runName"] = name
     return tags
 

@@ -1,4 +1,4 @@
-"""A sweep's jobs: all composed and checked before the first starts, then each that the ledger has no result of."""
+"""A sweep's jobs, run: each that the ledger has no result of."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from llama_experiments.command_line.composition import Composition
-from llama_experiments.errors import ConfigError, Mistake, UserError
+from llama_experiments.errors import UserError
 from llama_experiments.files import write_text
 from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
-from llama_experiments.runs.identity import config_hash
 from llama_experiments.runs.state import read_state
 from llama_experiments.runs.tracker import Tracker
 from llama_experiments.secrets import hidden
 from llama_experiments.sweeps.ledger import Entry, JobState, Ledger
 from llama_experiments.sweeps.mirror import SweepMirror
+from llama_experiments.sweeps.planned import Planned, planned_jobs
 from llama_experiments.sweeps.progress import Progress
 from llama_experiments.sweeps.workers import Worker
 
@@ -48,17 +47,6 @@ class Returned(JobReturn):
         return self._return_value
 
 
-@dataclasses.dataclass(frozen=True)
-class Planned:
-    """A job as it will run."""
-
-    overrides: list[str]
-    config: DictConfig
-    tree: dict[str, Any]  # the config resolved, without its hydra node
-    entry: Entry
-    done: bool  # in an earlier run of this sweep
-
-
 def launch_jobs(
     context: HydraContext,
     task_function: TaskFunction,
@@ -77,7 +65,7 @@ def launch_jobs(
     setup_globals()
     sweep = Path(str(config.hydra.sweep.dir))
     ledger = Ledger(sweep)
-    jobs = _planned(context, config, job_overrides, ledger, sweep)
+    jobs = planned_jobs(context, config, job_overrides, ledger)
     settings = jobs[0].tree["sweep"] if jobs else {}
     if kept := sum(job.done for job in jobs):
         print(f"{kept} of {len(jobs)} jobs have their result already, and are not run again", flush=True)
@@ -103,58 +91,6 @@ def _mirror(jobs: list[Planned], sweep: Path) -> SweepMirror:
             mirror.add(sweep / job.entry.folder)
             mirror.ended(sweep / job.entry.folder)
     return mirror
-
-
-def _planned(
-    context: HydraContext,
-    config: DictConfig,
-    job_overrides: Sequence[Sequence[str]],
-    ledger: Ledger,
-    sweep: Path,
-) -> list[Planned]:
-    from llama_experiments.command_line.launching import build_experiment
-    from llama_experiments.planning.check import memory_mistake
-
-    jobs: dict[str, Planned] = {}
-    mistakes: dict[Mistake, None] = {}
-    number = ledger.next_number()
-    retry = True
-    for overrides in map(list, job_overrides):
-        composed = context.config_loader.load_sweep_config(config, overrides)
-        task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        plain = OmegaConf.to_container(task, resolve=True)
-        assert isinstance(plain, dict)
-        tree = {str(key): value for key, value in plain.items()}
-        retry = tree["sweep"].get("retry_failed", True)
-        job = config_hash(tree)
-        known = ledger.entries.get(job)
-        mine = known.number if known else number
-        with open_dict(composed):
-            composed.hydra.job.id = composed.hydra.job.num = mine
-        name = str(composed.hydra.job.override_dirname)
-        folder = known.folder if known else str(composed.hydra.sweep.subdir)
-        entry = known or Entry(job=job, number=mine, name=_short(name), folder=folder, state="started")
-        with open_dict(composed):
-            composed.hydra.sweep.subdir = entry.folder
-        if job in jobs:
-            sentence = f"job {entry.name or folder} is in the sweep twice; leave one of the equal values out"
-            mistakes[Mistake("", sentence, "the command line")] = None
-            continue
-        ended = known is not None and (known.state == "finished" or (known.state == "failed" and not retry))
-        if not ended:
-            try:
-                experiment = build_experiment(
-                    Composition.of_job(tree, overrides, dict(composed.hydra.runtime.choices))
-                )
-                if (mistake := memory_mistake(experiment)) is not None:
-                    mistakes[dataclasses.replace(mistake, path=entry.name or entry.folder)] = None
-            except ConfigError as error:
-                mistakes |= dict.fromkeys(error.mistakes)
-        number += known is None
-        jobs[job] = Planned(overrides, composed, tree, entry, ended)
-    if mistakes:
-        raise ConfigError(list(mistakes))
-    return list(jobs.values())
 
 
 def _in_this_process(
@@ -302,9 +238,3 @@ def _reason(error: Any, folder: Path) -> str:
     if not file.exists():  # it failed before it had a record
         write_text(file, hidden("".join(traceback.format_exception(error))))
     return hidden(f"{type(error).__name__}: {error} (see {show(file)})")
-
-
-def _short(name: str) -> str:
-    """A job's name as people read it: the swept settings without their groups, `learning_rate=2e-05`."""
-    parts = [part.lstrip("+") for part in name.split(",")]
-    return ",".join(part.split("=", 1)[0].rpartition(".")[2] + "=" + part.partition("=")[2] for part in parts if part)

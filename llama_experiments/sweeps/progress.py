@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llama_experiments.sweeps.launch import Planned
     from llama_experiments.sweeps.ledger import Entry
+    from llama_experiments.sweeps.planned import Planned
 
 
 class Progress:
