@@ -40,7 +40,7 @@ from llama_experiments.secrets import print_hidden
 from llama_experiments.training.stopping import Stopped
 from llama_experiments.verbs import run_verb, verbs
 
-MISTAKE, INTERRUPTED = 2, 130  # exit statuses
+MISTAKE, INTERRUPTED, CLOSED = 2, 130, 141  # exit statuses; the last two as a shell tells SIGINT and SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output went away; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return CLOSED
     except Exception as error:
         if (told := disk_error(error)) is not None:
             tell(told)

@@ -15,7 +15,6 @@ a model writes after a prompt is shown as it is written.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +24,6 @@ from llama_experiments.errors import UserError
 from llama_experiments.paths import not_writable, show
 from llama_experiments.prediction import inputs, outputs
 from llama_experiments.verbs.evaluate import replay
-
-CLOSED = 141  # exit status of a command whose reader went away, as a shell tells it
 
 
 def run(arguments: list[str]) -> int:
@@ -42,13 +39,9 @@ def run(arguments: list[str]) -> int:
     read_as, rows = inputs.open_rows(options.input, options.input_format, list(names.values()))
     stream = Stream(rows, names, where="the standard input" if options.input == "-" else options.input)
     written_as = _format(options, read_as)
-    try:
-        waits = options.input == "-"
-        with outputs.opened(options.output) as file:
-            stream.predict(replayed, file, written_as, waits=waits, shows=options.output is None)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be said at the end
-        return CLOSED
+    waits = options.input == "-"
+    with outputs.opened(options.output) as file:
+        stream.predict(replayed, file, written_as, waits=waits, shows=options.output is None)
     if options.output is not None:
         print(f"{stream.rows:,} rows are in  {show(Path(options.output))}")
     for why, lines in stream.left_out.items():
