@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.mirrored import read_mirrored
-from llama_experiments.runs.tracker import connect, store_file, without_password
+from llama_experiments.runs.tracker import connect, prepare_environment, store_file, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,15 +25,10 @@ def record_comparison(runs: Sequence[RunFolder], report: str, files: Sequence[Pa
     The same runs compared again take the place of the comparison that is there. Runs of several stores, and such as
     are in none, belong to no one's page: then nothing is left, and nothing said.
     """
-    told = [read_mirrored(run.path) for run in runs]
-    ids = [one.run_id for one in told if one is not None and one.run_id is not None]
-    places = {(one.uri, one.experiment_id) for one in told if one is not None}
-    if len(ids) < len(runs) or len(places) != 1:
+    place = _place(runs)
+    if place is None:
         return ""
-    ((uri, experiment),) = places
-    file = store_file(uri)
-    if experiment is None or (file is not None and not file.exists()):
-        return ""
+    uri, experiment, ids = place
     try:
         client = connect(uri)
         run_id, where = _target(client, experiment, ids, report)
@@ -40,6 +37,45 @@ def record_comparison(runs: Sequence[RunFolder], report: str, files: Sequence[Pa
     except Exception as error:  # an MLflow error's own text may hold a password
         return f"the tracker at {without_password(uri)} does not answer ({type(error).__name__}): not in MLflow"
     return f"in MLflow they are artifacts of {where}"
+
+
+class Recorder:
+    """Does so from a process of its own, which imports MLflow meanwhile: that takes longer than to compare."""
+
+    def __init__(self, runs: Sequence[RunFolder]) -> None:
+        self._runs = runs
+        self._process = ProcessPoolExecutor(1, get_context("spawn")) if _place(runs) is not None else None
+        if self._process is not None:
+            self._process.submit(_get_ready)
+
+    def record(self, report: str, files: Sequence[Path]) -> str:
+        """The line of `record_comparison`."""
+        if self._process is None:
+            return ""
+        with self._process:
+            try:
+                return self._process.submit(record_comparison, self._runs, report, files).result()
+            except BrokenExecutor:
+                return "what was to leave it in MLflow was ended: not in MLflow"
+
+
+def _get_ready() -> None:
+    prepare_environment()
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+def _place(runs: Sequence[RunFolder]) -> tuple[str, str, list[str]] | None:
+    """The one store and experiment that all runs are in, and their ids there; None where there is no such."""
+    told = [read_mirrored(run.path) for run in runs]
+    ids = [one.run_id for one in told if one is not None and one.run_id is not None]
+    places = {(one.uri, one.experiment_id) for one in told if one is not None}
+    if len(ids) < len(runs) or len(places) != 1:
+        return None
+    ((uri, experiment),) = places
+    file = store_file(uri)
+    if experiment is None or (file is not None and not file.exists()):
+        return None
+    return uri, experiment, ids
 
 
 def _target(client: MlflowClient, experiment: str, ids: Sequence[str], report: str) -> tuple[str, str]:

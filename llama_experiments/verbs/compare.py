@@ -24,6 +24,7 @@ SETTINGS = ("to=", "tracker.uri=", "mlflow=")
 def run(arguments: list[str]) -> int:
     """Compare, write, and say so."""
     from llama_experiments.comparison.compared import comparable, find_runs
+    from llama_experiments.comparison.recorded import Recorder
     from llama_experiments.comparison.report import Comparison
     from llama_experiments.files import write_text
     from llama_experiments.sweeps.ladder import aligned
@@ -38,6 +39,8 @@ def run(arguments: list[str]) -> int:
     if (unusable := not_writable(folder)) is not None:
         raise UserError(f"to: {unusable}")
     runs, others = comparable(find_runs(words, settings.get("tracker.uri")))
+    in_mlflow = settings.get("mlflow", "true") == "true"
+    recorder = Recorder([one.run.folder for one in runs] if in_mlflow else [])
     comparison = Comparison.of(runs, others)
     print("\n".join([*aligned(comparison.table()), "", *comparison.verdict, *others]), flush=True)
 
@@ -47,10 +50,6 @@ def run(arguments: list[str]) -> int:
     plot_comparison(comparison, folder / "compare.png")
     write_text(folder / "compare.md", comparison.markdown())
     print(f"\ncompare.md and compare.png are in  {show(folder)}")
-    if settings.get("mlflow", "true") == "true":
-        from llama_experiments.comparison.recorded import record_comparison
-
-        files = [folder / "compare.md", folder / "compare.png"]
-        if said := record_comparison([one.run.folder for one in runs], comparison.markdown(), files):
-            print(said)
+    if said := recorder.record(comparison.markdown(), [folder / "compare.md", folder / "compare.png"]):
+        print(said)
     return 0
