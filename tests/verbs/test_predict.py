@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -159,7 +160,9 @@ def test_an_interrupted_one_leaves_no_file(saved: Path, tmp_path: Path) -> None:
         "--output",
         "o.csv",
     ]
-    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    # Who starts the tests in the background may have told them to ignore it.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=heeds)
     deadline = time.monotonic() + 120
     while not any(tmp_path.glob(".o.csv.*")) and time.monotonic() < deadline:
         time.sleep(0.1)
