@@ -99,10 +99,9 @@ def unfinished_run(tree: dict[str, Any], folder: Path) -> SavedRun | None:
             continue
         if same and not is_held(file.parent):
             unfinished.append((state.started, saved))
-    own = [saved for _, saved in unfinished if saved.folder.path == folder]
     # Not by the folders' names: a user's own tell no time, and Hydra's tell that of a clock that is set twice a year.
-    newest = sorted(unfinished, key=lambda one: (one[0], one[1].folder.name))
-    return next(iter([*own, *(saved for _, saved in reversed(newest))]), None)
+    rank = lambda one: (one[1].folder.path == folder, one[0], one[1].folder.name)  # noqa: E731
+    return max(unfinished, key=rank)[1] if unfinished else None
 
 
 def _threads(saved: SavedRun) -> int:

@@ -50,6 +50,18 @@ class Compared:
         return read_numbers(file, "row", "metric_sum", "metric_count", perhaps=["group"])
 
 
+def matching(word: str) -> list[str]:
+    """What a wildcard finds, in order; of any other word itself.
+
+    Raises:
+        UserError: a wildcard that finds nothing.
+    """
+    matches = sorted(glob.glob(word)) if any(sign in word for sign in "*?[") else [word]
+    if not matches:
+        raise UserError(f"no run matches {word}")
+    return matches
+
+
 def find_runs(words: Sequence[str], uri: str | None) -> list[SavedRun]:
     """The runs that a person names: folders, MLflow ids, a sweep's folder for its jobs, wildcards.
 
@@ -58,10 +70,7 @@ def find_runs(words: Sequence[str], uri: str | None) -> list[SavedRun]:
     """
     found: dict[Path, SavedRun] = {}
     for word in words:
-        matches = sorted(glob.glob(word)) if any(sign in word for sign in "*?[") else [word]
-        if not matches:
-            raise UserError(f"no run matches {word}")
-        for match in matches:
+        for match in matching(word):
             folder = Path(match).expanduser()
             is_sweep = folder.is_dir() and not (folder / ".hydra").exists()
             jobs = jobs_of(folder) if is_sweep else []

@@ -12,7 +12,6 @@ them to another store; tracker.log_model=true copies their weights there, too.
 from __future__ import annotations
 
 import dataclasses
-import glob
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ SETTINGS = ("tracker.uri", "tracker.experiment", "tracker.log_model")
 
 def run(arguments: list[str]) -> int:
     """Sync them, a line each."""
-    from llama_experiments.comparison.compared import find_runs
+    from llama_experiments.comparison.compared import find_runs, matching
     from llama_experiments.runs.sync import sync_run, tracker_of
     from llama_experiments.sweeps.sync import sync_sweep, tracker_of_sweep
 
@@ -40,10 +39,7 @@ def run(arguments: list[str]) -> int:
             raise UserError(f"tracker.log_model: must be true or false, not '{changes['log_model']}'")
         changes["log_model"] = changes["log_model"] == "true"
     for word in words:
-        matches = sorted(glob.glob(word)) if any(sign in word for sign in "*?[") else [word]
-        if not matches:
-            raise UserError(f"no run matches {word}")
-        for match in matches:
+        for match in matching(word):
             if (Path(match) / "sweep.json").is_file():
                 tracker = dataclasses.replace(tracker_of_sweep(Path(match)), **changes)
                 for folder, sent in sync_sweep(Path(match), tracker):

@@ -65,7 +65,7 @@ def test_eager_attention_holds_a_weight_for_each_pair_of_tokens(estimate: Estima
     fused = estimate("technique=full", length=256).activations
     eager = estimate("technique=full", "model.attention=eager", length=256).activations
     layers, heads, rows = 4, 6, 8
-    assert eager - fused >= 0.8 * layers * heads * rows * 256 * 256 * 4  # of which the fused one holds a little
+    assert eager - fused >= layers * heads * rows * 256 * 256 * 4 / 1.2  # of which the fused one holds a little
 
 
 def test_an_evaluation_may_be_the_highest_point(estimate: Estimate) -> None:
