@@ -66,9 +66,15 @@ def leaving_together(accelerator: Accelerator) -> Iterator[None]:
         yield
     except Stopped as stopped:
         if stopped.in_order:
-            accelerator.wait_for_everyone()
+            _leave(accelerator)
         raise
+    _leave(accelerator)
+
+
+def _leave(accelerator: Accelerator) -> None:
     accelerator.wait_for_everyone()
+    # Its threads still give tensors back to Python, and one that does so while Python ends aborts the process.
+    accelerator.state.destroy_process_group()
 
 
 def chosen_precision(training: Training, hidden_size: int | None = None) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import pytest
 import torch
 
 from llama_experiments.errors import UserError
-from llama_experiments.training.device import arithmetic, frozen_dtype, make_accelerator
+from llama_experiments.training.device import arithmetic, frozen_dtype, leaving_together, make_accelerator
 from llama_experiments.training.settings import Training
+from llama_experiments.training.stopping import Stopped
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -89,3 +93,17 @@ def test_the_type_of_frozen_tensors(setting: str, precision: str, expected: torc
 def test_a_narrow_type_in_fp32_arithmetic_is_refused(setting: str) -> None:
     with pytest.raises(UserError, match=rf"model\.dtype: {setting} needs training\.precision={setting}"):
         frozen_dtype(setting, make_accelerator(training("fp32")))
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_processes_that_end_in_order_leave_their_group(stops: bool, tmp_path: Path) -> None:
+    """Its threads outlive Python otherwise, which now and then aborts a process at its very end."""
+    accelerator = make_accelerator(Training(learning_rate=1e-3))
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", world_size=1, rank=0)
+    try:
+        with leaving_together(accelerator):
+            if stops:
+                raise Stopped(signal.SIGTERM, in_order=True)
+    except Stopped:
+        assert stops
+    assert not torch.distributed.is_initialized()
