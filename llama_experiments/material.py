@@ -74,6 +74,10 @@ def ready(
     from llama_experiments.training.device import frozen_dtype
 
     technique = experiment.technique
+    if experiment.training.liger:
+        from llama_experiments.training.liger import use_liger
+
+        use_liger(model)
     model = technique.adapt_model(model, experiment.seed)
     cast_parameters(model, frozen_dtype(experiment.model.dtype, accelerator))
     if experiment.training.gradient_checkpointing:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llama_experiments.errors import Mistake, offer
+from llama_experiments.models.base import OF_16_BITS
 from llama_experiments.paths import not_writable
 from llama_experiments.techniques.qlora import QLoRA
 
@@ -28,8 +29,8 @@ def problems(experiment: Experiment) -> list[Mistake]:
     found = [
         Mistake(f"{part}.{name}" if name else part, said) for part, these in of_parts.items() for name, said in these
     ]
-    if model.attention == "flash_attention_2" and training.precision == "fp32":
-        found.append(Mistake("model.attention", "flash_attention_2 has no fp32, and training.precision is fp32"))
+    if model.attention in OF_16_BITS and training.precision == "fp32":
+        found.append(Mistake("model.attention", f"{model.attention} has no fp32, and training.precision is fp32"))
     if training.sharding == "fsdp" and (sentence := _not_to_be_sharded(experiment)) is not None:
         found.append(Mistake("training.sharding", f"fsdp {sentence}"))
     found += unknown_columns(dataset, task)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from llama_experiments.tasks.base import Task
 
+OF_16_BITS = ("flash_attention_2", "varlen")  # attentions on GPUs, which read only what belongs together
+
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
@@ -36,7 +38,8 @@ class Model:
     """Where tokenizer and starting weights come from."""
 
     learning_rate: float = 2e-5  # what suits a model of this size; training.learning_rate refers to it
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"  # auto: sdpa, on a CPU our own
+    # auto: sdpa, on a CPU our own; varlen: torch's own for rows laid end to end, on a GPU in 16 bits
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "varlen"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # of frozen tensors; those that train are fp32
 
     @property
@@ -85,6 +88,10 @@ class Model:
 
     def _attention(self) -> dict[str, str]:
         """What transformers is told of it."""
+        if self.attention == "varlen":
+            from llama_experiments.models import varlen
+
+            return {"attn_implementation": varlen.register()}
         if self.attention != "auto":
             return {"attn_implementation": self.attention}
         import torch
@@ -98,15 +105,16 @@ class Model:
 
 def attention_problem(attention: str) -> str | None:
     """Why this machine cannot have an attention implementation, or None."""
-    if attention != "flash_attention_2":
+    if attention not in OF_16_BITS:
         return None
     # With the package `kernels` transformers takes the same code from the Hub.
-    if not any(importlib.util.find_spec(package) for package in ("flash_attn", "kernels")):
+    packages = ("flash_attn", "kernels")
+    if attention == "flash_attention_2" and not any(importlib.util.find_spec(package) for package in packages):
         return "flash_attention_2 needs the package flash-attn, which is not installed; use auto, sdpa or eager"
     import torch
 
     if not torch.cuda.is_available():
-        return "flash_attention_2 needs a GPU, and there is none here; use auto, sdpa or eager"
+        return f"{attention} needs a GPU, and there is none here; use auto, sdpa or eager"
     return None
 
 

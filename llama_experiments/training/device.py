@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DistributedType
 
 from llama_experiments.errors import UserError
+from llama_experiments.models.base import OF_16_BITS
 from llama_experiments.training.settings import Training
 from llama_experiments.training.sharding import insist, make_plugin, tell_type
 from llama_experiments.training.stopping import Stopped
@@ -55,7 +56,7 @@ def make_accelerator(training: Training, hidden_size: int | None = None) -> Acce
 
 def probe_device(accelerator: Accelerator, attention: str) -> torch.device:
     """Where a pass with the whole model is made: where it may fit only as shares, on the CPU, unless that cannot."""
-    on_cpu = accelerator.is_fsdp2 and attention != "flash_attention_2"
+    on_cpu = accelerator.is_fsdp2 and attention not in OF_16_BITS
     return torch.device("cpu" if on_cpu else accelerator.device)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from llama_experiments.errors import check_settings
+from llama_experiments.models.base import OF_16_BITS
 from llama_experiments.training.checkpoints import Checkpointing
 
 
@@ -35,6 +36,7 @@ class Training:
     trunk_cache_gb: float = 8.0  # at most; a run that needs more runs its whole trunk in each pass
     gradient_checkpointing: bool = False  # less memory, a third more time
     compile: bool = False  # torch.compile of the layers: half a minute at the start, for long runs
+    liger: bool = False  # Liger's kernels for norms and feed-forward parts, on a GPU: less memory and time
     check_memory: bool = True  # before a run: refuse what cannot fit the device
     evaluate_first: bool = True  # epoch 0, before any update
     evaluate_every: int = 1  # epochs; the last is always evaluated
@@ -81,6 +83,10 @@ class Training:
             from llama_experiments.training.compilation import why_no_compiler
 
             found += [("compile", why)] if (why := why_no_compiler()) else []
+        if self.liger:
+            from llama_experiments.training.liger import why_no_liger
+
+            found += [("liger", why)] if (why := why_no_liger()) else []
         return found
 
     def steps_per_epoch(self, examples: int) -> int:
@@ -108,7 +114,7 @@ class Training:
 
         The others make a mask over the whole row, which costs more than the padding of rows of similar lengths.
         """
-        return self.layout == "packed" or (self.layout == "auto" and attention == "flash_attention_2")
+        return self.layout == "packed" or (self.layout == "auto" and attention in OF_16_BITS)
 
     def rate_factor(self, step: int, steps: int) -> float:
         """The schedule: what the rates are multiplied by in a step (from 0) of so many, in (0, 1]."""

@@ -157,6 +157,9 @@ def test_flash_attention_is_refused_where_it_cannot_run(
     assert asked.problems() == [
         ("attention", "flash_attention_2 needs a GPU, and there is none here; use auto, sdpa or eager")
     ]
+    assert dataclasses.replace(group, attention="varlen").problems() == [
+        ("attention", "varlen needs a GPU, and there is none here; use auto, sdpa or eager")
+    ]
     assert all(dataclasses.replace(group, attention=other).problems() == [] for other in ("auto", "sdpa", "eager"))
 
 
