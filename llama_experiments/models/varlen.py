@@ -6,7 +6,7 @@ The kernel runs on GPUs in 16 bits; whatever it has no part for (a mask of ours,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
@@ -70,7 +70,7 @@ def _kernel(device: torch.device) -> Kernel | None:
         return None
     from torch.nn.attention.varlen import varlen_attn
 
-    return varlen_attn
+    return cast(Kernel, varlen_attn)  # a tensor, as it is asked for no more
 
 
 def _mask(*given: Any, attention_mask: torch.Tensor | None = None, **named: Any) -> torch.Tensor | None:
