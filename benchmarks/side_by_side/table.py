@@ -50,9 +50,11 @@ def summary(case: Case, runs: Sequence[Measured]) -> list[dict[str, Any]]:
             row |= {f"{figure}_max": max(values)}
             ours = lowest.get((OURS, figure))
             row[f"{figure}_ratio"] = lowest[side, figure] / ours if ours and side != OURS else None
-        for what in ("training", "process"):
+        for what in ("training", "process", "memory"):
             row[f"{what}_target"] = case.targets.get((side, what))
         row |= {"memory": max(run.memory for run in own)}
+        ours = max((run.memory for run in runs if run.side == OURS), default=None)
+        row |= {"memory_ratio": row["memory"] / ours if ours and side != OURS else None}
         row |= {"train_loss": own[-1].train_loss, "eval_loss": own[-1].eval_loss, "tokens": own[-1].tokens}
         rows.append(row)
     return rows
@@ -62,16 +64,18 @@ def as_text(case: Case, rows: Sequence[dict[str, Any]]) -> str:
     """For the terminal."""
     of = f"{case.rows[0]:,}/{case.rows[1]:,} rows, {case.length} tokens, {case.epochs} epochs"
     head = f"{'':<10}{'process s':>20}{'CPU s':>8}{'x':>6}{'training s':>22}{'CPU s':>8}{'x':>6}{'target':>9}"
-    lines = [f"{case.name}: {case.about}, {of}", head + f"{'MiB':>7}{'train':>9}{'eval':>9}{'tokens':>10}"]
+    lines = [f"{case.name}: {case.about}, {of}", head + f"{'MiB':>7}{'x':>6}{'train':>9}{'eval':>9}{'tokens':>10}"]
     for row in rows:
         line = f"{row['side']:<10}"
         for what, width in (("process", 20), ("training", 22)):
             spread = "/".join(f"{row[f'{what}_{which}']:.1f}" for which in ("min", "median", "max"))
             line += f"{spread:>{width}}{row[f'{what}_cpu_min']:>8.1f}{_times(row[f'{what}_cpu_ratio']):>6}"
         target = " ".join(
-            f"{what[0]}{row[f'{what}_target']:g}" for what in ("training", "process") if row[f"{what}_target"]
+            f"{what[0]}{row[f'{what}_target']:g}"
+            for what in ("training", "process", "memory")
+            if row[f"{what}_target"]
         )
-        line += f"{target:>9}{row['memory']:>7.0f}{_loss(row['train_loss']):>9}{_loss(row['eval_loss']):>9}"
+        line += f"{target:>9}{row['memory']:>7.0f}{_times(row['memory_ratio']):>6}{_loss(row['train_loss']):>9}{_loss(row['eval_loss']):>9}"
         lines.append(line + f"{row['tokens']:>10,}")
     return "\n".join(lines)
 

@@ -112,12 +112,13 @@ class _Causal(torch.autograd.Function):
         of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
         for (rows, places, end), chosen in zip(_blocks(queries, ctx.chunk), kept, strict=True):
             asked, given = queries[rows, :, places].flatten(1, 2), arrived[rows, :, places].flatten(1, 2)
-            of_values[rows, :end].baddbmm_(chosen.transpose(1, 2), given)
+            # Not baddbmm_, which makes a call of each matrix where the target is a slice.
+            of_values[rows, :end].add_(torch.bmm(chosen.transpose(1, 2), given))
             of_chosen = torch.bmm(given, turned[rows, :, :end])
             of_scores = torch._softmax_backward_data(of_chosen, chosen, -1, torch.float32)
             block = of_queries[rows, :, places]
             block.copy_(torch.bmm(of_scores, keys[rows, :end]).view(block.shape))
-            of_keys[rows, :end].baddbmm_(of_scores.transpose(1, 2), asked)
+            of_keys[rows, :end].add_(torch.bmm(of_scores.transpose(1, 2), asked))
         heads = (batch, groups * shared, length, size)
         both = (batch, groups, length, size)
         return of_queries.mul_(ctx.scale).view(heads), of_keys.view(both), of_values.view(both), None, None
