@@ -43,8 +43,9 @@ def read_work(file: str) -> Work:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """A row of the table. `targets`: (side, what) -> how many times ours the side's must be, in training, process (both
-    seconds) or memory.
+    """A row of the table.
+
+    `targets`: (side, what) -> how many times ours the side's must be, in training, process (seconds) or memory.
     """
 
     name: str

@@ -75,7 +75,8 @@ def as_text(case: Case, rows: Sequence[dict[str, Any]]) -> str:
             for what in ("training", "process", "memory")
             if row[f"{what}_target"]
         )
-        line += f"{target:>9}{row['memory']:>7.0f}{_times(row['memory_ratio']):>6}{_loss(row['train_loss']):>9}{_loss(row['eval_loss']):>9}"
+        line += f"{target:>9}{row['memory']:>7.0f}{_times(row['memory_ratio']):>6}"
+        line += f"{_loss(row['train_loss']):>9}{_loss(row['eval_loss']):>9}"
         lines.append(line + f"{row['tokens']:>10,}")
     return "\n".join(lines)
 

@@ -31,14 +31,19 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     return [batches[position] for position in random.permutation(len(batches))]
 
 
-def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def evaluation_batches(lengths: np.ndarray, batch_size: int, limit: int | None = None) -> list[np.ndarray]:
     """All examples in batches of similar lengths, the longest first: if memory is short it shows at once.
 
     That first batch has `batch_size` examples; of shorter ones more go into a batch, as long as it has no more
     tokens, padding included.
+
+    Args:
+        limit: tokens of a batch at most, where more than one example is in it; None: any number.
     """
     indices = np.argsort(-lengths, kind="stable")
-    tokens = batch_size * int(lengths.max(initial=1))
+    longest = max(1, int(lengths.max(initial=1)))
+    batch_size = within(batch_size, longest, limit)
+    tokens = batch_size * longest
     batches: list[np.ndarray] = []
     start = 0
     while start < len(indices):
@@ -46,3 +51,8 @@ def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]
         batches.append(indices[start : start + size])
         start += size
     return batches
+
+
+def within(batch_size: int, longest: int, limit: int | None) -> int:
+    """How many of so many examples, each of so many tokens, make up a batch within a limit of tokens."""
+    return batch_size if limit is None else max(1, min(batch_size, limit // max(1, longest)))

@@ -92,8 +92,9 @@ def _settings(experiment: Experiment) -> tuple[Any, ...]:
 def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, lengths: Lengths, kind: str) -> Memory:
     import torch
 
+    from llama_experiments.data.order import within
     from llama_experiments.planning.simulation import simulate
-    from llama_experiments.training.device import chosen_precision
+    from llama_experiments.training.device import chosen_precision, pass_tokens
 
     training = experiment.training
     processes = max(training.processes or 1, int(os.environ.get("WORLD_SIZE", "1")))
@@ -107,7 +108,10 @@ def _estimate(experiment: Experiment, shape: Mapping[str, Any], task: Task, leng
         rows=min(rows, lengths.train_rows),
         passes=math.ceil(share / rows),
         length=lengths.train,
-        evaluation_rows=min(training.evaluation_batch_size, lengths.evaluation_rows),
+        evaluation_rows=min(
+            within(training.evaluation_batch_size, lengths.evaluation, pass_tokens(kind, shape["hidden_size"])),
+            lengths.evaluation_rows,
+        ),
         evaluation_length=lengths.evaluation,
         precision=precision,
         device=torch.device(kind),

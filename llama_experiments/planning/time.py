@@ -107,13 +107,13 @@ def _evaluation_seconds(
     """Of one evaluation: some passes of long and short rows, and what is written after it."""
     import torch
 
-    from llama_experiments.data.order import evaluation_batches
+    from llama_experiments.models.threads import matching_threads
     from llama_experiments.tasks.language_modelling import spread
-    from llama_experiments.training.evaluation import to_device
+    from llama_experiments.training.evaluation import passes, to_device
 
     examples, training = work.examples[part], experiment.training
     packed = training.packs(task_model.model.config._attn_implementation)
-    batches = evaluation_batches(examples.lengths, training.evaluation_batch_size)
+    batches = passes(task_model, examples, training.evaluation_batch_size, accelerator)
     chosen = [batches[at] for at in spread(len(batches), PASSES)]
     sizes = [_padded(examples.lengths, batch, len(batch)) for batch in chosen]
     whole = sum(_padded(examples.lengths, batch, len(batch)) for batch in batches)
@@ -122,10 +122,10 @@ def _evaluation_seconds(
         for batch in [chosen[-1], *chosen]:  # the first is the warm-up
             if batch is chosen[0]:
                 started = time.perf_counter()
-            for value in task_model(
-                to_device(examples.batch(batch, packed), accelerator.device)
-            ).predictions.values():
-                value.cpu()  # waits for the device
+            with matching_threads(task_model.model, int(examples.lengths[batch].sum())):
+                given = to_device(examples.batch(batch, packed), accelerator.device)
+                for value in task_model(given).predictions.values():
+                    value.cpu()  # waits for the device
         seconds = (time.perf_counter() - started) * whole / sum(sizes)
         return seconds + _writing_seconds(task_model, work, part)
 

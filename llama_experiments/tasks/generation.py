@@ -76,6 +76,8 @@ def _batch(
 ) -> list[list[int]]:
     import torch
 
+    from llama_experiments.models.threads import matching_threads
+
     device = model.get_input_embeddings().weight.device
     lengths = torch.tensor([len(prompts[at]) for at in places], device=device)
     width = int(lengths.max())
@@ -85,7 +87,7 @@ def _batch(
     seen = torch.arange(width, device=device) < lengths[:, None]  # [batch, keys] the keys that a new token sees
     written: list[list[int]] = [[] for _ in places]
     open_rows = set(range(len(places)))
-    with torch.inference_mode():
+    with torch.inference_mode(), matching_threads(model, tokens=len(places)):
         passed = model.model(input_ids=ids, use_cache=True)
         hidden = passed.last_hidden_state[torch.arange(len(places), device=device), lengths - 1]  # [batch, hidden]
         for place in range(max_tokens):

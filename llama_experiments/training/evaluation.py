@@ -15,13 +15,17 @@ from accelerate import Accelerator
 from llama_experiments.data.examples import Batch, Examples
 from llama_experiments.data.order import evaluation_batches
 from llama_experiments.models.shards import is_sharded, reshard
+from llama_experiments.models.threads import matching_threads
 from llama_experiments.tasks.base import Output, Sample, Task, Written
+from llama_experiments.training.device import pass_tokens
 from llama_experiments.training.memory import OutOfMemory, is_out_of_memory
 from llama_experiments.training.stopping import Stopping
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from llama_experiments.tasks.task_model import TaskModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +95,7 @@ def predict(
         OutOfMemory: a batch does not fit the device.
     """
     parts: list[dict[str, np.ndarray]] = []
-    batches = evaluation_batches(examples.lengths, batch_size)
+    batches = passes(cast("TaskModel", model), examples, batch_size, accelerator)
     mine = [(indices, True) for indices in batches[accelerator.process_index :: accelerator.num_processes]]
     # Where each has a share of the weights every process makes as many passes, or the others would wait for it.
     idle = math.ceil(len(batches) / accelerator.num_processes) - len(mine) if is_sharded(model) else 0
@@ -102,7 +106,7 @@ def predict(
             if stopping is not None:
                 stopping.check()
             try:
-                with fitting(len(indices)):
+                with fitting(len(indices)), matching_threads(model.model, int(examples.lengths[indices].sum())):
                     output: Output = model(to_device(examples.batch(indices, packed), accelerator.device))
             except OutOfMemory:
                 if not splits or len(indices) == 1 or is_sharded(model):
@@ -115,6 +119,12 @@ def predict(
                 parts.append({"index": indices, **found})
     predictions = _in_order(_gathered(parts, accelerator))
     return predictions | {"row": examples.fixed["row"], "count": examples.counts}
+
+
+def passes(task_model: TaskModel, examples: Examples, batch_size: int, accelerator: Accelerator) -> list[np.ndarray]:
+    """The examples of each pass without gradients, the longest first; how they are split changes no number."""
+    most = pass_tokens(accelerator.device.type, task_model.model.config.hidden_size)
+    return evaluation_batches(examples.lengths, batch_size, most)
 
 
 @contextlib.contextmanager

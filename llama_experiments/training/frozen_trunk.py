@@ -21,18 +21,18 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
 
 from llama_experiments.data.examples import Examples
-from llama_experiments.data.order import evaluation_batches
 from llama_experiments.models.hashes import tensor_hashes
+from llama_experiments.models.threads import matching_threads
 from llama_experiments.tasks.task_model import TaskModel
 from llama_experiments.tasks.trunk import below, frozen_depth, hidden_states, last_states, number_of_layers
 from llama_experiments.techniques.parts import EMBEDDINGS, NORM, layer_of, part_of
-from llama_experiments.training.evaluation import fitting, to_device
+from llama_experiments.training.evaluation import fitting, passes, to_device
 from llama_experiments.training.kept_states import KeptStates, Place
 from llama_experiments.training.memory import OutOfMemory
 from llama_experiments.training.settings import Training
 from llama_experiments.training.stopping import Stopping
 
-VERSION = 1  # raised when the same weights and tokens give other numbers
+VERSION = 2  # raised when the same weights and tokens give other numbers
 LARGEST = 4  # bytes of a number
 GB = 10**9
 
@@ -140,7 +140,7 @@ class FrozenTrunk:
         self, states: torch.Tensor, examples: Examples, check: Callable[[], None], first: int, step: int
     ) -> None:
         """Run every `step`-th batch and put what comes of it into `states`."""
-        batches = evaluation_batches(examples.lengths, self._training.evaluation_batch_size)
+        batches = passes(self._task_model, examples, self._training.evaluation_batch_size, self._accelerator)
         starts = np.concatenate([[0], np.cumsum(examples.lengths)])
         waiting = batches[first::step][::-1]
         while waiting:
@@ -164,7 +164,8 @@ class FrozenTrunk:
         self._task_model.eval()
         trunk = below(self._task_model.model.base_model, self._depth)
         device = self._accelerator.device
-        with fitting(len(indices)), torch.inference_mode(), self._accelerator.autocast():
+        threads = matching_threads(self._task_model.model, int(examples.lengths[indices].sum()))
+        with fitting(len(indices)), threads, torch.inference_mode(), self._accelerator.autocast():
             batch = to_device(examples.batch(indices, self._packed), device)
             return last_states(trunk, batch) if self._pooled else hidden_states(trunk, batch)
 

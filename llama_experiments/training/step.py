@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from llama_experiments.data.examples import Examples, hash_of_indices
 from llama_experiments.errors import UserError
 from llama_experiments.models.shards import whole
+from llama_experiments.models.threads import matching_threads
 from llama_experiments.tasks.base import Output
 from llama_experiments.training.checkpoint import Place, Sums
 from llama_experiments.training.evaluation import to_device
@@ -73,6 +74,7 @@ class Stepper:
         self.model, self.optimizer, self.train = model, optimizer, train
         self.training, self.accelerator, self.steps = training, accelerator, steps
         self.packed, self.stopping = packed, stopping
+        self._llama = accelerator.unwrap_model(model).model
         self.micro_batch = training.device_micro_batch(accelerator.num_processes)
         if place.micro_batch_size is not None:
             self.micro_batch = min(self.micro_batch, place.micro_batch_size)
@@ -89,6 +91,28 @@ class Stepper:
         """
         started = time.perf_counter()
         rate = set_rates(self.optimizer, self.training.rate_factor(number, self.steps))
+        tokens = int(self.train.lengths[indices].sum())
+        of_a_pass = tokens / (self.accelerator.num_processes * self._passes(len(indices)))
+        with matching_threads(self._llama, of_a_pass):
+            loss, norm, skipped = self._update(indices, number, seed)
+        return Step(
+            epoch=epoch,
+            step=number + 1,
+            steps=self.steps,
+            loss=loss,
+            count=int(self.train.counts[indices].sum()),
+            tokens=tokens,
+            examples=len(indices),
+            examples_hash=hash_of_indices(indices),
+            learning_rate=rate,
+            gradient_norm=norm,
+            seconds=time.perf_counter() - started,
+            micro_batch_size=self.micro_batch,
+            skipped=skipped,
+        )
+
+    def _update(self, indices: np.ndarray, number: int, seed: int) -> tuple[float, float, bool]:
+        """Returns the sum of the loss, the gradient's norm, and whether the weights were left as they were."""
         loss = self._gradients_that_fit(indices, seed)
         limit = self.training.max_grad_norm or math.inf
         norm = float(whole(self.accelerator.clip_grad_norm_(self.model.parameters(), limit)))
@@ -99,21 +123,12 @@ class Stepper:
         if not skipped or self.accelerator.scaler is not None:
             self.optimizer.step()
         self.optimizer.zero_grad()
-        return Step(
-            epoch=epoch,
-            step=number + 1,
-            steps=self.steps,
-            loss=loss,
-            count=int(self.train.counts[indices].sum()),
-            tokens=int(self.train.lengths[indices].sum()),
-            examples=len(indices),
-            examples_hash=hash_of_indices(indices),
-            learning_rate=rate,
-            gradient_norm=norm,
-            seconds=time.perf_counter() - started,
-            micro_batch_size=self.micro_batch,
-            skipped=skipped,
-        )
+        return loss, norm, skipped
+
+    def _passes(self, examples: int) -> int:
+        """Of a step, on each device; every process makes as many as the busiest, or the others would wait forever."""
+        processes: int = self.accelerator.num_processes
+        return math.ceil(math.ceil(examples / processes) / self.micro_batch)
 
     def place_after(self, place: Place, step: Step) -> Place:
         """The place of a run that was at `place` and has made `step`; one that was skipped is in no sum of losses."""
@@ -182,8 +197,7 @@ class Stepper:
         """
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         mine = indices[rank::processes]
-        # Every process makes as many passes as the busiest, or the others would wait for it forever.
-        passes = math.ceil(math.ceil(len(indices) / processes) / self.micro_batch)
+        passes = self._passes(len(indices))
         total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
         for position in range(passes):
             rows = mine[position * self.micro_batch : (position + 1) * self.micro_batch]

@@ -100,5 +100,8 @@ def test_an_evaluation_sees_every_example_once_the_longest_first(batch_size: int
     assert all(len(batch) * LENGTHS[batch].max() <= batch_size * LENGTHS[:1000].max() for batch in batches)
     if 1 < batch_size < 100:
         assert len(batches) < 0.8 * 1000 / batch_size, "short rows go together"
+    limited = evaluation_batches(LENGTHS[:1000], batch_size, limit=500)
+    assert sorted(np.concatenate(limited).tolist()) == list(range(1000))
+    assert all(len(batch) == 1 or len(batch) * LENGTHS[batch].max() <= 500 for batch in limited)
     again = evaluation_batches(LENGTHS[:1000], batch_size)
     assert [batch.tolist() for batch in batches] == [batch.tolist() for batch in again]

@@ -71,15 +71,11 @@ def test_the_mode_of_the_model_is_given_back(training: bool, sentiment: Case) ->
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-class Narrow(torch.nn.Module):
+class Narrow(TaskModel):
     """A model whose predictions are in bf16, which numpy does not have."""
 
-    def __init__(self, model: TaskModel) -> None:
-        super().__init__()
-        self.model = model
-
     def forward(self, batch: Batch) -> Output:
-        output: Output = self.model(batch)
+        output = super().forward(batch)
         narrow = {
             name: value.bfloat16() if value.is_floating_point() else value
             for name, value in output.predictions.items()
@@ -89,7 +85,7 @@ class Narrow(torch.nn.Module):
 
 def test_predictions_in_a_narrow_type_become_numbers_that_numpy_has(case: Case) -> None:
     accelerator = make_accelerator(Training(learning_rate=1.0))
-    found = evaluate(Narrow(case.task_model()), case.task, case.examples["validation"], 8, accelerator)
+    found = evaluate(Narrow(case.model(), case.task), case.task, case.examples["validation"], 8, accelerator)
     assert found.predictions["loss"].dtype == np.float32
     assert found.loss == pytest.approx(evaluated(case, 8).loss, rel=5e-3)
 
