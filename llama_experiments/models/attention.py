@@ -13,6 +13,7 @@ import torch
 
 CHUNKED = "chunked_causal"  # as transformers knows it
 SMALL_HEAD = 16  # numbers; of such heads the softmax takes most of the time
+SHORT = 48  # tokens below which nothing is gained
 KEPT_AT_MOST = 1 << 26  # bytes of a layer's probabilities that wait for the backward pass
 BLOCK = 1 << 21  # bytes of scores at once: what is near in a cache
 
@@ -52,28 +53,24 @@ def attention(
     with torch.autocast("cpu", enabled=False):
         if narrow:  # the softmax is most of it, and both kernels are slower in bf16
             query, key, value = query.float(), key.float(), value.float()
-        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
-        chunk = chunk_size(query.shape[0] * query.shape[1], length, size, learns=learns)
+        chunk = chunk_size(query.shape[0] * query.shape[1], length, size)
         if causal and whole and chunk is not None and length == key.shape[2] and query.dtype == torch.float32:
             return causal_attention(query, key, value, size**-0.5 if scaling is None else scaling, chunk), None
         output, _ = sdpa_attention_forward(module, query, key, value, *given, **settings)
         return output, None
 
 
-def chunk_size(rows: int, length: int, size: int, *, learns: bool) -> int | None:
+def chunk_size(rows: int, length: int, size: int) -> int | None:
     """Queries of a chunk; None where torch's own kernel is as fast, or takes much less memory.
 
     Args:
         rows: of a batch, times heads.
         length: tokens.
         size: of a head.
-        learns: whether there will be a backward pass, in which most is gained.
     """
-    if rows * length * length * 2 > KEPT_AT_MOST:
+    if length < SHORT or rows * length * length * 2 > KEPT_AT_MOST:
         return None
-    if size <= SMALL_HEAD:
-        return 32 if length >= 128 else None
-    return 64 if length >= (384 if learns else 512) else None
+    return 32 if size <= SMALL_HEAD else 64
 
 
 def causal_attention(
