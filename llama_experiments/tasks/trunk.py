@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, cast
 
+from llama_experiments.tasks.last_layer import layer_at
+
 if TYPE_CHECKING:
     import torch
 
@@ -43,12 +45,18 @@ def hidden_states(trunk: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return tokens.new_zeros(rows, length, tokens.shape[-1]).masked_scatter(real[:, :, None], tokens)
 
 
-def last_states(trunk: torch.nn.Module, batch: Batch) -> torch.Tensor:
+def last_states(trunk: Any, batch: Batch) -> torch.Tensor:
     """The hidden state of each row's last token, [batch, hidden]."""
+    from llama_experiments.models.shards import is_sharded
+
     if POOLED in batch:
         return batch[POOLED]
-    last = batch["lengths"] - 1
-    return hidden_states(trunk, batch).take_along_dim(last[:, None, None], dim=1)[:, 0]
+    last, layers = batch["lengths"] - 1, number_of_layers(trunk)
+    made = STATES in batch and frozen_depth(trunk) >= layers
+    if made or is_sharded(trunk):  # what FSDP gathers it gathers for a whole layer's pass
+        return hidden_states(trunk, batch).take_along_dim(last[:, None, None], dim=1)[:, 0]
+    states = hidden_states(_part(trunk, slice(layers - 1), normed=False), batch)
+    return cast("torch.Tensor", trunk.norm(layer_at(trunk.layers[-1], states, last, trunk.rotary_emb)))
 
 
 def number_of_layers(trunk: Any) -> int:
