@@ -26,7 +26,9 @@ class Work:
     learning_rate: float
     bf16: bool  # for those who choose their precision
     layers: int = 0  # that move, with technique freeze
+    gradient_checkpointing: bool = False
     batch_size: int = 8
+    micro_batch_size: int | None = None  # rows of a pass; None: all of a step
     weight_decay: float = 0.01
     seed: int = 0
     folder: str = ""  # what a rival saves goes here

@@ -17,6 +17,7 @@ PARTS = ("train", "validation")
 
 def load(work: Work) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Tokenizer and model for the task, the trunk of question answering mapped, with what is frozen frozen."""
+    import torch
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -33,7 +34,8 @@ def load(work: Work) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     }
     kind, given = kinds["text_generation" if work.technique == "few_shot" else work.task]
     transformers.set_seed(work.seed)
-    model = kind.from_pretrained(work.model, dtype="float32", **given)
+    narrow = work.technique == "lora" and work.bf16 and torch.cuda.is_available()  # what is frozen needs no more
+    model = kind.from_pretrained(work.model, dtype="bfloat16" if narrow else "float32", **given)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False
     if work.technique == "freeze":

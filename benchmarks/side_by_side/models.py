@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from side_by_side.data import PROJECT, SHARED
 
 EMBEDDED = PROJECT / "llama_experiments" / "embedded" / "model"
 
-# name -> hidden size, layers, heads, whether it has Llama 2's 32,000 pieces; those of Karpathy's tiny Llamas
-SHAPES = {"6M": (288, 6, 6, False), "15M": (288, 6, 6, True), "110M": (768, 12, 12, True)}
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A Llama's sizes."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    key_heads: int
+    many_pieces: bool = True  # Llama 2's 32,000
+    positions: int = 1024
+    tied: bool = True
+    dtype: str = "float32"
+
+    def parameters(self) -> int:
+        """Weights of the layers: what a token is multiplied with, but for the head."""
+        attention = 2 * self.hidden**2 * (1 + self.key_heads / self.heads)
+        return round(self.layers * (attention + 3 * self.hidden * self.inner))
+
+
+# Those of Karpathy's tiny Llamas, and for GPUs TinyLlama's and Llama 2's.
+SHAPES = {
+    "6M": Shape(288, 768, 6, 6, 6, many_pieces=False),
+    "15M": Shape(288, 768, 6, 6, 6),
+    "110M": Shape(768, 2048, 12, 12, 12),
+    "1B": Shape(2048, 5632, 22, 32, 4, positions=2048, tied=False, dtype="bfloat16"),
+    "7B": Shape(4096, 11008, 32, 32, 32, positions=4096, tied=False, dtype="bfloat16"),
+}
 
 
 def tiny() -> Path:
@@ -20,7 +48,7 @@ def tiny() -> Path:
 
 def hidden_size(name: str) -> int:
     """Of a model by its name."""
-    return SHAPES[name][0] if name in SHAPES else 64
+    return SHAPES[name].hidden if name in SHAPES else 64
 
 
 def model_folder(name: str, scratch: Path) -> Path:
@@ -40,24 +68,26 @@ def _make(name: str, folder: Path) -> None:
 
     from llama_experiments.models.tokenizer import load_tokenizer
 
-    hidden, layers, heads, many_pieces = SHAPES[name]
+    shape = SHAPES[name]
     pieces = SHARED / "llama2_tokenizer"
     # Written as tokenizer.json, so that every side reads the same tokens from it.
-    tokenizer = load_tokenizer(pieces if many_pieces and pieces.exists() else tiny())
+    tokenizer = load_tokenizer(pieces if shape.many_pieces and pieces.exists() else tiny())
     config = LlamaConfig(
-        vocab_size=32_000 if many_pieces else len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=768 if hidden == 288 else 2048,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
+        vocab_size=32_000 if shape.many_pieces else len(tokenizer),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_heads,
+        max_position_embeddings=shape.positions,
+        tie_word_embeddings=shape.tied,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
     torch.manual_seed(0)
-    model = LlamaForCausalLM(config)
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # billions of random numbers take a CPU minutes
+    with torch.device(device):
+        model = LlamaForCausalLM(config).to(getattr(torch, shape.dtype))
     logging.disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

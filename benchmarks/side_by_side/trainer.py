@@ -23,7 +23,8 @@ def run(work: Work, way: str) -> dict[str, Any]:
     if way == PEFT:
         import peft
 
-        settings = peft.LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], task_type="SEQ_CLS")
+        kind = "CAUSAL_LM" if work.task == "text_generation" else "SEQ_CLS"
+        settings = peft.LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], task_type=kind)
         model = peft.get_peft_model(model, settings)
     fixed = way == TUTORIAL
     padding: dict[str, Any] = {"padding": "max_length", "max_length": work.max_length} if fixed else {}
@@ -55,6 +56,7 @@ def _padded_texts(rows: dict[str, list[Any]], length: int, pad: int) -> dict[str
 
 def arguments(work: Work, best: bool, kind: type | None = None, **further: Any) -> TrainingArguments:
     """The tutorial's: defaults. The best: rows of similar lengths, bf16 where it helps, less saved."""
+    import torch
     import transformers
 
     given: dict[str, Any] = {
@@ -62,13 +64,15 @@ def arguments(work: Work, best: bool, kind: type | None = None, **further: Any) 
         "num_train_epochs": work.epochs,
         "learning_rate": work.learning_rate,
         "weight_decay": work.weight_decay,
-        "per_device_train_batch_size": work.batch_size,
+        "per_device_train_batch_size": work.micro_batch_size or work.batch_size,
+        "gradient_accumulation_steps": work.batch_size // (work.micro_batch_size or work.batch_size),
         "eval_strategy": "epoch",
         "save_strategy": "epoch",
         "logging_strategy": "epoch",
         "report_to": "mlflow",
         "seed": work.seed,
-        "use_cpu": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": work.gradient_checkpointing,
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }

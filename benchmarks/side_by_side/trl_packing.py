@@ -30,7 +30,7 @@ def run(work: Work, way: str) -> dict[str, Any]:
         eval_packing=True,
         max_length=work.max_length,
         train_sampling_strategy="random",  # packed rows are of one length
-        gradient_checkpointing=False,  # TRL's default costs a third more
+        gradient_checkpointing=work.gradient_checkpointing,  # TRL's default is true, which costs a third more
     )
     trainer = timed(SFTTrainer)(
         model=model,

@@ -119,7 +119,7 @@ def test_the_optimizer_holds_state_for_what_moves_alone(technique: Technique, ca
 
 
 def graphs_of_layers(case: Case, technique: Technique) -> list[set[bool]]:
-    """For each decoder layer, then for the trunk's norm: whether its outputs in training steps had a graph behind them."""
+    """For each decoder layer, then for the trunk's norm: whether its outputs in training had a graph behind them."""
     found: list[set[bool]] = []
 
     def note(module: torch.nn.Module, _: Any, output: Any, *, seen: set[bool]) -> None:
