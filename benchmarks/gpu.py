@@ -1,7 +1,7 @@
 """Tokens a second, the share of the GPU's arithmetic in use, and memory, beside Trainer, `peft` with it, and TRL.
 
     python benchmarks/gpu.py --out FOLDER                        # all cases: about twenty minutes on an H200
-    python benchmarks/gpu.py --out FOLDER --case 1b_full --set model.attention=varlen training.liger=true
+    python benchmarks/gpu.py --out FOLDER --case 1b_full --set model.attention=varlen training.liger_kernels=true
     python benchmarks/gpu.py --out FOLDER --case try             # on any machine: that the script works
 
 Llama shapes with random weights, rows of 2,048 tokens. Sides alternate, each a process of its own that trains the

@@ -74,7 +74,7 @@ def ready(
     from llama_experiments.training.device import frozen_dtype
 
     technique = experiment.technique
-    if experiment.training.liger:
+    if experiment.training.liger_kernels:
         from llama_experiments.training.liger import use_liger
 
         use_liger(model)

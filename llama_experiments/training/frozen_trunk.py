@@ -184,7 +184,7 @@ class FrozenTrunk:
             "device": torch.backends.cpu.get_cpu_capability() if on_cpu else torch.cuda.get_device_name(),
             "threads": torch.get_num_threads() if on_cpu else None,
             "precision": [str(self._accelerator.mixed_precision), torch.get_float32_matmul_precision()],
-            "kernels": [model.config._attn_implementation, self._training.compile, self._training.liger],
+            "kernels": [model.config._attn_implementation, self._training.compile, self._training.liger_kernels],
             "layout": [self._packed, self._training.evaluation_batch_size, self._pooled],
             "depth": self._depth,
             "config": config,

@@ -28,11 +28,9 @@ def use_liger(model: PreTrainedModel) -> None:
 def why_no_liger() -> str | None:
     """A sentence where it cannot run."""
     if importlib.util.find_spec("liger_kernel") is None:
-        return (
-            "true needs the package liger-kernel: pip install 'llama-experiments[liger]', or set training.liger=false"
-        )
+        return "true needs the package liger-kernel: pip install 'llama-experiments[liger]', or set it to false"
     import torch
 
     if not torch.cuda.is_available():
-        return "true needs a GPU, and there is none here; set training.liger=false"
+        return "true needs a GPU, and there is none here; set training.liger_kernels=false"
     return None

@@ -36,7 +36,7 @@ class Training:
     trunk_cache_gb: float = 8.0  # at most; a run that needs more runs its whole trunk in each pass
     gradient_checkpointing: bool = False  # less memory, a third more time
     compile: bool = False  # torch.compile of the layers: half a minute at the start, for long runs
-    liger: bool = False  # Liger's kernels for norms and feed-forward parts, on a GPU: less memory and time
+    liger_kernels: bool = False  # Liger's kernels for norms and feed-forward parts, on a GPU: less memory and time
     check_memory: bool = True  # before a run: refuse what cannot fit the device
     evaluate_first: bool = True  # epoch 0, before any update
     evaluate_every: int = 1  # epochs; the last is always evaluated
@@ -83,10 +83,10 @@ class Training:
             from llama_experiments.training.compilation import why_no_compiler
 
             found += [("compile", why)] if (why := why_no_compiler()) else []
-        if self.liger:
+        if self.liger_kernels:
             from llama_experiments.training.liger import why_no_liger
 
-            found += [("liger", why)] if (why := why_no_liger()) else []
+            found += [("liger_kernels", why)] if (why := why_no_liger()) else []
         return found
 
     def steps_per_epoch(self, examples: int) -> int:

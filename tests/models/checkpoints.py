@@ -89,6 +89,6 @@ def as_a_run_saves(loaded: Loaded, folder: Path) -> Path:
     return run.model
 
 
-def token_ids(rows: int = 3, length: int = 50, words: int = 320, seed: int = 0) -> torch.Tensor:
+def token_ids(rows: int = 3, length: int = 40, words: int = 320, seed: int = 0) -> torch.Tensor:
     """Random real tokens, [rows, length]."""
     return torch.randint(3, words, (rows, length), generator=torch.Generator().manual_seed(seed))

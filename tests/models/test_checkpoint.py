@@ -211,7 +211,7 @@ def test_the_rotation_of_those_configs_matters(tmp_path: Path, tokenizer_folder:
 
 @every_task
 def test_attention_is_a_setting_that_changes_no_number(task: Task, model_folder: Path) -> None:
-    lengths = [50, 20, 3]
+    lengths = [40, 20, 3]
     batch = {
         "input_ids": token_ids(len(lengths)),
         "lengths": torch.tensor(lengths),
@@ -225,7 +225,7 @@ def test_attention_is_a_setting_that_changes_no_number(task: Task, model_folder:
         with torch.no_grad():
             outputs[attention] = task.output(model, batch).predictions["loss"]
     assert torch.equal(outputs["auto"], outputs["sdpa"])  # rows as short as these are left to torch's kernel
-    # In nats over up to 49 tokens; and not by being the same code.
+    # In nats over up to 39 tokens; and not by being the same code.
     torch.testing.assert_close(outputs["eager"], outputs["sdpa"], atol=1e-4, rtol=1e-5)
     assert not torch.equal(outputs["eager"], outputs["sdpa"])
 

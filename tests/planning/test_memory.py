@@ -62,10 +62,10 @@ def test_gradient_checkpointing_and_bf16_spare_activations(estimate: Estimate) -
 
 
 def test_eager_attention_holds_a_weight_for_each_pair_of_tokens(estimate: Estimate) -> None:
-    fused = estimate("technique=full", length=256).activations
+    fused = estimate("technique=full", "model.attention=sdpa", length=256).activations
     eager = estimate("technique=full", "model.attention=eager", length=256).activations
-    layers, heads, rows = 4, 6, 8
-    assert eager - fused >= layers * heads * rows * 256 * 256 * 4 / 1.2  # of which the fused one holds a little
+    layers, heads, rows = 3, 6, 8  # the fourth and last runs for one position of each row
+    assert eager - fused >= layers * heads * rows * 256 * 256 * 4 / 1.25  # of which the fused one holds a little
 
 
 def test_an_evaluation_may_be_the_highest_point(estimate: Estimate) -> None:

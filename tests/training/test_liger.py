@@ -42,12 +42,14 @@ def test_this_model_s_layers_use_it_and_others_do_not(monkeypatch: pytest.Monkey
 
 
 def test_it_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Training(learning_rate=1e-3, liger=True)
+    asked = Training(learning_rate=1e-3, liger_kernels=True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    needs = "true needs the package liger-kernel: pip install 'llama-experiments[liger]', or set training.liger=false"
-    assert asked.problems() == [("liger", needs)]
+    needs = "true needs the package liger-kernel: pip install 'llama-experiments[liger]', or set it to false"
+    assert asked.problems() == [("liger_kernels", needs)]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert asked.problems() == [("liger", "true needs a GPU, and there is none here; set training.liger=false")]
+    assert asked.problems() == [
+        ("liger_kernels", "true needs a GPU, and there is none here; set training.liger_kernels=false")
+    ]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert asked.problems() == []
