@@ -39,7 +39,7 @@ def plot_comparison(comparison: Comparison, file: Path) -> None:
     left.set(xlabel="epoch", ylabel=f"loss (nats per {item})")
     left.set_title("evaluation (solid) and training loss (dotted)", loc="left", fontsize=10, color=INK)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(runs) <= NAMED:
+    if left.get_legend_handles_labels()[0]:  # of many runs, or of some that left no epoch, none is named
         left.legend(frameon=False, fontsize=8)
     right.set_yticks(range(len(runs)), comparison.names, fontsize=8)
     right.invert_yaxis()
