@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterator
@@ -83,8 +84,14 @@ def leaving_together(accelerator: Accelerator) -> Iterator[None]:
 
 def _leave(accelerator: Accelerator) -> None:
     accelerator.wait_for_everyone()
-    # Its threads still give tensors back to Python, and one that does so while Python ends aborts the process.
-    accelerator.state.destroy_process_group()
+    atexit.unregister(_leave_group)  # once for all runs of a process
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    """Its threads still give tensors back to Python, and one that does so while Python ends aborts the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def chosen_precision(training: Training, hidden_size: int | None = None) -> str:
