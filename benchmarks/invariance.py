@@ -11,32 +11,32 @@ line is that run. On two cores it gave:
 
     largest difference in                                     train_loss    eval_loss before     eval_loss after
     sentiment                                                   0.714038            0.716819            0.686113
-      micro-batches of 1, 3, 8                                   3.4e-08             0.0e+00             4.7e-08
-      evaluation batches of 1, 3, 8, 64                          0.0e+00             8.5e-09             1.3e-08
-      padded, packed                                             1.6e-07             9.1e-09             7.2e-08
-      packed, micro-batches of 1, 3                              3.4e-08             9.1e-09             3.6e-08
-      1, 2, 4 processes                                          2.0e-08             0.0e+00             3.7e-08
-      2, 4 processes, micro-batches of 1                         3.6e-08             0.0e+00             1.1e-08
-      2, 4 processes, weights in shares                          1.4e-08             0.0e+00             4.4e-08
-      head only: trunk each time, once, kept, found              9.6e-09             0.0e+00             5.5e-09
+      micro-batches of 1, 3, 8                                   1.2e-07             0.0e+00             1.0e-07
+      evaluation batches of 1, 3, 8, 64                          0.0e+00             3.6e-09             1.0e-08
+      padded, packed                                             1.2e-08             1.3e-08             7.9e-08
+      packed, micro-batches of 1, 3                              6.8e-08             1.3e-08             8.9e-08
+      1, 2, 4 processes                                          1.2e-07             0.0e+00             1.3e-07
+      2, 4 processes, micro-batches of 1                         4.6e-08             0.0e+00             7.3e-08
+      2, 4 processes, weights in shares                          4.0e-08             3.0e-09             2.6e-08
+      head only: trunk each time, once, kept, found              0.0e+00             0.0e+00             6.1e-10
     question_answering                                          4.324689            4.910658            3.947490
-      micro-batches of 1, 3, 8                                   8.9e-08             0.0e+00             1.0e-07
-      evaluation batches of 1, 3, 8, 64                          0.0e+00             1.9e-08             1.5e-08
-      padded, packed                                             1.5e-07             3.9e-08             1.4e-07
-      packed, micro-batches of 1, 3                              1.5e-07             3.9e-08             2.9e-08
-      1, 2, 4 processes                                          3.9e-08             0.0e+00             3.4e-08
-      2, 4 processes, micro-batches of 1                         5.3e-08             0.0e+00             4.4e-08
-      2, 4 processes, weights in shares                          3.9e-08             0.0e+00             4.4e-08
-      head only: trunk each time, once, kept, found              0.0e+00             0.0e+00             2.9e-08
+      micro-batches of 1, 3, 8                                   1.1e-07             0.0e+00             2.3e-07
+      evaluation batches of 1, 3, 8, 64                          0.0e+00             0.0e+00             0.0e+00
+      padded, packed                                             1.2e-07             4.9e-08             9.7e-09
+      packed, micro-batches of 1, 3                              1.9e-07             4.9e-08             1.2e-07
+      1, 2, 4 processes                                          1.6e-07             0.0e+00             1.4e-07
+      2, 4 processes, micro-batches of 1                         8.2e-08             0.0e+00             1.6e-07
+      2, 4 processes, weights in shares                          1.1e-07             0.0e+00             1.4e-07
+      head only: trunk each time, once, kept, found              0.0e+00             0.0e+00             0.0e+00
     text_generation                                             1.687351            1.653773            1.607369
-      micro-batches of 1, 3, 8                                   1.3e-08             0.0e+00             1.2e-08
-      evaluation batches of 1, 3, 8, 64                          0.0e+00             5.5e-10             1.2e-09
-      padded, packed                                             6.4e-08             1.5e-10             1.6e-08
-      packed, micro-batches of 1, 3                              1.3e-08             1.5e-10             5.4e-09
-      1, 2, 4 processes                                          1.1e-08             0.0e+00             2.4e-08
-      2, 4 processes, micro-batches of 1                         1.5e-08             0.0e+00             1.2e-08
-      2, 4 processes, weights in shares                          2.2e-08             0.0e+00             3.3e-08
-      head only: trunk each time, once, kept, found              6.4e-09             0.0e+00             6.0e-11
+      micro-batches of 1, 3, 8                                   3.9e-08             0.0e+00             9.9e-09
+      evaluation batches of 1, 3, 8, 64                          0.0e+00             8.2e-10             2.1e-09
+      padded, packed                                             1.9e-08             7.7e-09             1.5e-08
+      packed, micro-batches of 1, 3                              3.9e-08             7.7e-09             2.1e-08
+      1, 2, 4 processes                                          5.6e-08             0.0e+00             1.6e-08
+      2, 4 processes, micro-batches of 1                         4.2e-08             0.0e+00             1.5e-08
+      2, 4 processes, weights in shares                          2.9e-08             0.0e+00             1.3e-08
+      head only: trunk each time, once, kept, found              0.0e+00             0.0e+00             1.4e-10
 """
 
 from __future__ import annotations

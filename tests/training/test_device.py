@@ -99,6 +99,7 @@ GROUP = """
 import atexit, signal, sys, torch
 from llama_experiments.training.device import leaving_together, make_accelerator
 from llama_experiments.training.settings import Training
+from llama_experiments.training.stopping import Stopped
 
 told = lambda: print(torch.distributed.is_initialized(), flush=True)
 atexit.register(told)
