@@ -65,20 +65,12 @@ def main() -> None:
 def _trunk(name: str, device: torch.device) -> LlamaForCausalLM:
     """A shape with random weights, frozen."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
-    shape = SHAPES[name]
-    config = LlamaConfig(
-        vocab_size=32_000 if shape.many_pieces else 512,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.inner,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
-        max_position_embeddings=shape.positions,
-    )
     with device:
-        model = LlamaForCausalLM(config).to(torch.bfloat16 if device.type == "cuda" else torch.float32)
+        model = LlamaForCausalLM(SHAPES[name].config(512)).to(
+            torch.bfloat16 if device.type == "cuda" else torch.float32
+        )
     return model.requires_grad_(False)
 
 

@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from side_by_side.cases import Case
+from side_by_side.cases import CASES, Case
 from side_by_side.data import write_rows
 from side_by_side.measure import run_child
 from side_by_side.models import model_folder
@@ -27,16 +27,7 @@ ROWS = Case(name="rows", about="SST-2, stories260K", model="260K", data="sst2", 
 SIZES = Case(
     name="sizes", about="book reviews, 512 tokens", model="260K", data="books", rows=(64, 32), length=512, epochs=1
 )
-SWEEP = Case(
-    name="sweep",
-    about="head only, 6M shape, book reviews",
-    model="6M",
-    data="books",
-    rows=(192, 96),
-    length=512,
-    epochs=3,
-    technique="freeze",
-)
+SWEEP = dataclasses.replace(CASES["freeze"], name="sweep")
 TABLES = ("rows", "sizes", "sweep")
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from side_by_side.data import PROJECT, SHARED
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
 
 EMBEDDED = PROJECT / "llama_experiments" / "embedded" / "model"
 
@@ -23,6 +27,22 @@ class Shape:
     positions: int = 1024
     tied: bool = True
     dtype: str = "float32"
+
+    def config(self, pieces: int, **further: Any) -> LlamaConfig:
+        """For a tokenizer of so many pieces, where it is not Llama 2's."""
+        from transformers import LlamaConfig
+
+        return LlamaConfig(
+            vocab_size=32_000 if self.many_pieces else pieces,
+            hidden_size=self.hidden,
+            intermediate_size=self.inner,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.key_heads,
+            max_position_embeddings=self.positions,
+            tie_word_embeddings=self.tied,
+            **further,
+        )
 
     def parameters(self) -> int:
         """Weights of the layers: what a token is multiplied with, but for the head."""
@@ -63,7 +83,7 @@ def model_folder(name: str, scratch: Path) -> Path:
 
 def _make(name: str, folder: Path) -> None:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
     from transformers.utils import logging
 
     from llama_experiments.models.tokenizer import load_tokenizer
@@ -72,18 +92,8 @@ def _make(name: str, folder: Path) -> None:
     pieces = SHARED / "llama2_tokenizer"
     # Written as tokenizer.json, so that every side reads the same tokens from it.
     tokenizer = load_tokenizer(pieces if shape.many_pieces and pieces.exists() else tiny())
-    config = LlamaConfig(
-        vocab_size=32_000 if shape.many_pieces else len(tokenizer),
-        hidden_size=shape.hidden,
-        intermediate_size=shape.inner,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
-        max_position_embeddings=shape.positions,
-        tie_word_embeddings=shape.tied,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
+    marks = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = shape.config(len(tokenizer), **marks)
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"  # billions of random numbers take a CPU minutes
     with torch.device(device):
