@@ -47,6 +47,9 @@ def skeleton(
 
     known = {key: value for key, value in shape.items() if key not in NOT_SETTINGS}
     attention = experiment.model._attention()
+    if experiment.model.attention == "varlen" and device == "meta":
+        # It asks where texts begin, which tensors without contents do not tell; SDPA's kernel holds as much.
+        attention = {"attn_implementation": "sdpa"}
     stored = getattr(torch, stored_type(shape))
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_transformers())

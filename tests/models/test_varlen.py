@@ -96,7 +96,7 @@ def test_the_kernel_is_given_each_text_by_itself(packed: bool, model: LlamaForCa
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_without_the_kernel_a_mask_says_the_same(packed: bool, model: LlamaForCausalLM) -> None:
-    """Where no GPU is, as in an estimate of memory."""
+    """Where no GPU is."""
     expected = states(model, "sdpa", packed=False)
     for ours, theirs in zip(states(model, varlen.register(), packed), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)

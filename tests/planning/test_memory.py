@@ -68,6 +68,15 @@ def test_eager_attention_holds_a_weight_for_each_pair_of_tokens(estimate: Estima
     assert eager - fused >= layers * heads * rows * 256 * 256 * 4 / 1.25  # of which the fused one holds a little
 
 
+def test_a_kernel_for_texts_end_to_end_holds_as_much_as_sdpas(
+    estimate: Estimate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks where texts begin, which tensors without contents do not tell."""
+    fused = estimate("technique=full", "model.attention=sdpa", length=256)
+    monkeypatch.setattr("llama_experiments.models.base.attention_problem", lambda _: None)
+    assert estimate("technique=full", "model.attention=varlen", length=256) == fused
+
+
 def test_an_evaluation_may_be_the_highest_point(estimate: Estimate) -> None:
     memory = estimate("technique=freeze", "training.evaluation_batch_size=512")
     assert memory.evaluation > memory.gradients + memory.activations
