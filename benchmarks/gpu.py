@@ -24,7 +24,7 @@ from side_by_side.cases import BEST, PEFT, TRL, Case
 from side_by_side.data import READERS
 from side_by_side.models import SHAPES, hidden_size, model_folder
 from side_by_side.table import write_csv
-from speed import _environment, _tracker, run_side
+from speed import own_folder, run_side, sides_environment
 
 RATES = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40": 181e12, "4090": 165e12}  # a second, dense, bf16
 TEXT = 12_000  # characters of a row, from which about 2,048 tokens or more come
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def _run_case(case: Case, out: Path, options: argparse.Namespace, card: str) -> list[dict[str, object]]:
-    environment = _environment(out, 8, options.extra)
+    environment = sides_environment(out, 8, options.extra)
     folder = out / case.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -92,10 +92,7 @@ def _run_case(case: Case, out: Path, options: argparse.Namespace, card: str) -> 
     found, seconds = [], 0.0
     for number in range(options.repeat):
         for side in case.sides:
-            own = folder / f"{side}-{number}"
-            (own / "outputs").mkdir(parents=True)
-            for place in (own, own / "outputs"):
-                shutil.copy(_tracker(out, environment), place / "mlflow.db")
+            own = own_folder(folder / f"{side}-{number}", out, environment)
             with _PeakOfCard() as peak:
                 run = run_side(case, work, side, own, environment, ours)
             seconds = run.training if side == "ours" else seconds

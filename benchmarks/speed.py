@@ -44,7 +44,7 @@ def main() -> None:
     options = _options()
     out: Path = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    environment = _environment(out, options.threads, options.extra)
+    environment = sides_environment(out, options.threads, options.extra)
     chosen = [
         case
         for case in CASES.values()
@@ -83,7 +83,7 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _environment(out: Path, threads: int, extra: Path | None) -> dict[str, str]:
+def sides_environment(out: Path, threads: int, extra: Path | None) -> dict[str, str]:
     paths = [str(PROJECT), *([str(extra.resolve())] if extra else [])]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
@@ -110,13 +110,18 @@ def _run_case(case: Case, out: Path, options: argparse.Namespace, environment: d
     found = []
     for number in range(options.repeat):
         for side in sides:
-            own = folder / f"{side}-{number}"
-            (own / "outputs").mkdir(parents=True)
-            for place in (own, own / "outputs"):
-                shutil.copy(_tracker(out, environment), place / "mlflow.db")
+            own = own_folder(folder / f"{side}-{number}", out, environment)
             found.append(run_side(case, work, side, own, environment, options.set))
             print(f"  {case.name} {side} {found[-1].process:.1f} s, training {found[-1].training:.1f} s", flush=True)
     return found
+
+
+def own_folder(folder: Path, out: Path, environment: dict[str, str]) -> Path:
+    """Make the folder of one side's process, with a store of MLflow where it looks for one."""
+    (folder / "outputs").mkdir(parents=True)
+    for place in (folder, folder / "outputs"):
+        shutil.copy(_tracker(out, environment), place / "mlflow.db")
+    return folder
 
 
 def run_side(

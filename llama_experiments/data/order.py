@@ -41,7 +41,7 @@ def evaluation_batches(lengths: np.ndarray, batch_size: int, limit: int | None =
         limit: tokens of a batch at most, where more than one example is in it; None: any number.
     """
     indices = np.argsort(-lengths, kind="stable")
-    longest = max(1, int(lengths.max(initial=1)))
+    longest = int(lengths.max(initial=1))
     batch_size = within(batch_size, longest, limit)
     tokens = batch_size * longest
     batches: list[np.ndarray] = []
