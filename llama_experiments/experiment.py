@@ -9,6 +9,7 @@ from typing import Any
 
 from llama_experiments.data.sources import Dataset
 from llama_experiments.errors import check_settings
+from llama_experiments.garbage import importing
 from llama_experiments.models.base import Model
 from llama_experiments.runs.reference import Reference
 from llama_experiments.runs.tracker import Tracker
@@ -67,25 +68,26 @@ class Experiment:
             UserError: whatever the user can put right.
             Stopped: a signal asked for it.
         """
-        from llama_experiments.config import leaves
-        from llama_experiments.material import gather, load, ready
-        from llama_experiments.models.shards import Whole
-        from llama_experiments.runs.console import Console
-        from llama_experiments.runs.describe import describe_run, run_cost, run_tags
-        from llama_experiments.runs.environment import describe_environment
-        from llama_experiments.runs.folder import RunFolder
-        from llama_experiments.runs.mirror import Mirror
-        from llama_experiments.runs.record import Record
-        from llama_experiments.tasks.task_model import TaskModel
-        from llama_experiments.techniques.proof import Proof
-        from llama_experiments.training.checkpoints import Checkpoints
-        from llama_experiments.training.device import leaving_together, make_accelerator, probe_device
-        from llama_experiments.training.evaluation import evaluate
-        from llama_experiments.training.frozen_trunk import frozen_trunk
-        from llama_experiments.training.loop import fit
-        from llama_experiments.training.memory import PeakMemory
-        from llama_experiments.training.probe import probe_padding
-        from llama_experiments.training.stopping import Stopping
+        with importing():
+            from llama_experiments.config import leaves
+            from llama_experiments.material import gather, load, ready
+            from llama_experiments.models.shards import Whole
+            from llama_experiments.runs.console import Console
+            from llama_experiments.runs.describe import describe_run, run_cost, run_tags
+            from llama_experiments.runs.environment import describe_environment
+            from llama_experiments.runs.folder import RunFolder
+            from llama_experiments.runs.mirror import Mirror
+            from llama_experiments.runs.record import Record
+            from llama_experiments.tasks.task_model import TaskModel
+            from llama_experiments.techniques.proof import Proof
+            from llama_experiments.training.checkpoints import Checkpoints
+            from llama_experiments.training.device import leaving_together, make_accelerator, probe_device
+            from llama_experiments.training.evaluation import evaluate
+            from llama_experiments.training.frozen_trunk import frozen_trunk
+            from llama_experiments.training.loop import fit
+            from llama_experiments.training.memory import PeakMemory
+            from llama_experiments.training.probe import probe_padding
+            from llama_experiments.training.stopping import Stopping
 
         run, cache = RunFolder(folder), Path(self.output_dir) / "cache"
         accelerator = make_accelerator(self.training, self.model.width())

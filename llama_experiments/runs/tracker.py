@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from llama_experiments.errors import UserError, check_settings
+from llama_experiments.garbage import importing
 from llama_experiments.paths import show
 
 if TYPE_CHECKING:
@@ -77,9 +78,10 @@ def connect(uri: str) -> MlflowClient:
     if file is not None and file.is_file() and file.stat().st_size and not _is_database(file):
         raise UserError(f"tracker.uri: {show(file)} is no SQLite database; name another file, or move this one away")
     prepare_environment()
-    from mlflow import MlflowClient
+    with importing():
+        from mlflow import MlflowClient
 
-    from llama_experiments.runs.store import create_store
+        from llama_experiments.runs.store import create_store
 
     if file is not None and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

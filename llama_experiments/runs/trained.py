@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from llama_experiments.config import build
 from llama_experiments.errors import ConfigError, UserError
 from llama_experiments.experiment import Experiment
+from llama_experiments.garbage import importing
 from llama_experiments.paths import show
 from llama_experiments.preflight import unknown_columns
 from llama_experiments.runs.arithmetic import as_recorded
@@ -126,10 +127,11 @@ class Replayed:
         Raises:
             UserError: something of it is not there any more.
         """
-        from llama_experiments.models.base import cast_as_stored, cast_parameters, check_length
-        from llama_experiments.models.hashes import tensor_hashes, weights_hash
-        from llama_experiments.tasks.task_model import TaskModel
-        from llama_experiments.training.device import frozen_dtype, make_accelerator
+        with importing():
+            from llama_experiments.models.base import cast_as_stored, cast_parameters, check_length
+            from llama_experiments.models.hashes import tensor_hashes, weights_hash
+            from llama_experiments.tasks.task_model import TaskModel
+            from llama_experiments.training.device import frozen_dtype, make_accelerator
 
         experiment, technique = self.experiment, self.own.technique
         accelerator = make_accelerator(experiment.training, experiment.model.width())

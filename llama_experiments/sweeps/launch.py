@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import os
 import shutil
@@ -142,8 +143,12 @@ def _take_away() -> None:
     What outlives the first job, above all what it imported, is never looked at again: that took longer than a job.
     """
     gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()
+    _keep_what_lives()
+
+
+@functools.cache
+def _keep_what_lives() -> None:
+    gc.freeze()
 
 
 def _in_processes(
