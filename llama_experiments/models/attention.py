@@ -13,6 +13,7 @@ import torch
 
 CHUNKED = "chunked_causal"  # as transformers knows it
 SMALL_HEAD = 16  # numbers; of such heads the softmax takes most of the time
+FEW_COLUMNS = 16  # of a product: as many numbers as the processor multiplies at once
 SHORT = 48  # tokens below which nothing is gained
 KEPT_AT_MOST = 1 << 26  # bytes of a layer's probabilities that wait for the backward pass
 BLOCK = 1 << 21  # bytes of scores at once: what is near in a cache
@@ -104,21 +105,20 @@ class _Causal(torch.autograd.Function):
         queries, keys, values = queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
         arrived = gradient.view(batch, length, groups, shared, size).permute(0, 2, 3, 1, 4)
         arrived = arrived.reshape(queries.shape)
-        turned = values.transpose(1, 2).contiguous()  # [.., size, length]
-        of_queries = torch.empty_like(queries)
-        of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
+        of_queries = _empty(queries.shape)
+        of_keys, of_values = _empty(keys.shape).zero_(), _empty(values.shape).zero_()
         for (rows, places, end), chosen in zip(_blocks(queries, ctx.chunk), kept, strict=True):
             asked, given = queries[rows, :, places].flatten(1, 2), arrived[rows, :, places].flatten(1, 2)
             # Not baddbmm_, which makes a call of each matrix where the target is a slice.
-            of_values[rows, :end].add_(torch.bmm(chosen.transpose(1, 2), given))
-            of_chosen = torch.bmm(given, turned[rows, :, :end])
+            of_values[rows, :end].add_(_times(chosen.transpose(1, 2), given))
+            of_chosen = torch.bmm(given, values[rows, :end].transpose(1, 2))
             of_scores = torch._softmax_backward_data(of_chosen, chosen, -1, torch.float32)
             block = of_queries[rows, :, places]
-            block.copy_(torch.bmm(of_scores, keys[rows, :end]).view(block.shape))
-            of_keys[rows, :end].add_(torch.bmm(of_scores.transpose(1, 2), asked))
+            block.copy_(_times(of_scores, keys[rows, :end]).view(block.shape))
+            of_keys[rows, :end].add_(_times(of_scores.transpose(1, 2), asked))
         heads = (batch, groups * shared, length, size)
         both = (batch, groups, length, size)
-        return of_queries.mul_(ctx.scale).view(heads), of_keys.view(both), of_values.view(both), None, None
+        return of_queries.mul_(ctx.scale).reshape(heads), of_keys.view(both), of_values.view(both), None, None
 
 
 def _by_key_head(
@@ -128,7 +128,31 @@ def _by_key_head(
     batch, heads, length, size = query.shape
     groups = key.shape[1]
     queries = (query * scale).reshape(batch, groups, heads // groups, length, size)
-    return queries, key.contiguous(), value.contiguous()
+    return queries, _laid(key), _laid(value)
+
+
+def _empty(shape: torch.Size) -> torch.Tensor:
+    """[.., length, size]; in memory column after column where these are few."""
+    if shape[-1] < FEW_COLUMNS:
+        return torch.empty((*shape[:-2], shape[-1], shape[-2])).transpose(-2, -1)
+    return torch.empty(shape)
+
+
+def _laid(tensor: torch.Tensor) -> torch.Tensor:
+    """The same in such memory."""
+    if tensor.shape[-1] < FEW_COLUMNS:
+        return tensor.transpose(-2, -1).contiguous().transpose(-2, -1)
+    return tensor.contiguous()
+
+
+def _times(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """[rows, m, size] of [rows, m, n] and [rows, n, size]; where that has few columns, made as few rows.
+
+    Of eight columns a CPU's library makes a product four times as fast so.
+    """
+    if right.shape[2] < FEW_COLUMNS:
+        return torch.bmm(right.transpose(1, 2), left.transpose(1, 2)).transpose(1, 2)
+    return torch.bmm(left, right)
 
 
 def _blocks(queries: torch.Tensor, chunk: int) -> Iterator[tuple[slice, slice, int]]:
@@ -145,16 +169,15 @@ def _forward(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, chunk: int, kept: list[torch.Tensor] | None
 ) -> torch.Tensor:
     batch, groups, shared, length, size = queries.shape
-    queries, values = queries.flatten(0, 1), values.flatten(0, 1)
-    turned = keys.flatten(0, 1).transpose(1, 2).contiguous()  # [.., size, length]
-    found = torch.empty_like(queries)
+    queries, keys, values = queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
+    found = _empty(queries.shape)
     hidden = torch.full((chunk, chunk), -torch.inf, device=queries.device).triu_(1)
     for rows, places, end in _blocks(queries, chunk):
         asked = queries[rows, :, places]
-        scores = torch.bmm(asked.flatten(1, 2), turned[rows, :, :end]).view(*asked.shape[:3], end)
+        scores = torch.bmm(asked.flatten(1, 2), keys[rows, :end].transpose(1, 2)).view(*asked.shape[:3], end)
         scores[..., places].add_(hidden[: asked.shape[2], : asked.shape[2]])
         chosen = torch.softmax(scores, -1, out=scores).flatten(1, 2)
-        found[rows, :, places] = torch.bmm(chosen, values[rows, :end]).view(asked.shape)
+        found[rows, :, places] = _times(chosen, values[rows, :end]).view(asked.shape)
         if kept is not None:
             kept.append(chosen)
     by_place = found.view(batch, groups, shared, length, size).permute(0, 3, 1, 2, 4)

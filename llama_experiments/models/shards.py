@@ -20,7 +20,7 @@ def is_share(tensor: torch.Tensor) -> bool:
 
 def is_sharded(model: torch.nn.Module) -> bool:
     """Whether each process holds a share of the model's weights."""
-    return any(is_share(parameter) for parameter in model.parameters()) or hasattr(model, "reshard")
+    return hasattr(model, "reshard") or any(is_share(parameter) for parameter in model.parameters())
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,7 @@ def last_states(trunk: Any, batch: Batch) -> torch.Tensor:
         return batch[POOLED]
     last, layers = batch["lengths"] - 1, number_of_layers(trunk)
     made = STATES in batch and frozen_depth(trunk) >= layers
-    if made or is_sharded(trunk):  # what FSDP gathers it gathers for a whole layer's pass
+    if made or is_sharded(trunk.layers[-1]):  # what FSDP gathers it gathers for a whole layer's pass
         return hidden_states(trunk, batch).take_along_dim(last[:, None, None], dim=1)[:, 0]
     states = hidden_states(_part(trunk, slice(layers - 1), normed=False), batch)
     return cast("torch.Tensor", trunk.norm(layer_at(trunk.layers[-1], states, last, trunk.rotary_emb)))

@@ -71,7 +71,10 @@ class Stepper:
         stopping: Stopping,
         place: Place,
     ) -> None:
-        self.model, self.optimizer, self.train = model, optimizer, train
+        self.model, self.train = model, train
+        # Accelerate's own wrapper scales for fp16, and asks at each step what is installed.
+        self.optimizer = optimizer if accelerator.scaler is not None else getattr(optimizer, "optimizer", optimizer)
+        self._parameters = list(model.parameters())
         self.training, self.accelerator, self.steps = training, accelerator, steps
         self.packed, self.stopping = packed, stopping
         self._llama = accelerator.unwrap_model(model).model
@@ -115,7 +118,7 @@ class Stepper:
         """Returns the sum of the loss, the gradient's norm, and whether the weights were left as they were."""
         loss = self._gradients_that_fit(indices, seed)
         limit = self.training.max_grad_norm or math.inf
-        norm = float(whole(self.accelerator.clip_grad_norm_(self.model.parameters(), limit)))
+        norm = float(whole(self.accelerator.clip_grad_norm_(self._parameters, limit)))
         # The loss scaler of fp16 looks for gradients that are no numbers itself: they are how it finds its scale.
         skipped = not math.isfinite(loss) or (not math.isfinite(norm) and self.accelerator.scaler is None)
         if skipped:
@@ -162,7 +165,7 @@ class Stepper:
     def _gradients_that_fit(self, indices: np.ndarray, seed: int) -> float:
         """The gradients, in passes of half as many examples where the device's memory is short, if that is wanted."""
         while True:
-            torch.manual_seed(seed)
+            self._seed(seed)
             try:
                 return self._gradients(indices, float(self.train.weights[indices].sum()))
             except RuntimeError as error:
@@ -176,6 +179,13 @@ class Stepper:
             if self.accelerator.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.micro_batch = self._fits = math.ceil(self.micro_batch / 2)
+
+    def _seed(self, seed: int) -> None:
+        """Of what the device draws; of kinds that are not here `torch.manual_seed` would write down a trace each."""
+        if self.accelerator.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _advice(self, alone: bool) -> str:
         where = "GPU" if self.accelerator.device.type == "cuda" else "machine"
