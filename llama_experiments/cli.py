@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if is_first():
             tell(error)
-        else:  # most often the first makes the same mistake
+        else:
             leave_word(str(error))
         return MISTAKE
     except Stopped as stopped:

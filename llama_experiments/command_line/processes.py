@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
 WORD = f"llama_experiments/word/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+AHEAD = 2.0  # seconds that the first has to tell a mistake in before another ends of it
 GRACE = 20.0  # seconds that the others have to end in when one process has died
 
 
@@ -85,10 +86,14 @@ def _store() -> TCPStore:
 
 
 def leave_word(sentence: str) -> None:
-    """Before another process than the first ends of a mistake: what it was, for the first to tell."""
+    """Before another process than the first ends of a mistake: what it was, for the first to tell.
+
+    Most often the first makes the same mistake, and a launcher that misses one process ends the others.
+    """
     with contextlib.suppress(RuntimeError, KeyError):  # the store is gone where all are
         if _store.cache_info().currsize:  # else the first has not come further either
             _store().set(WORD, sentence)
+    time.sleep(AHEAD)
 
 
 def word_left() -> str | None:

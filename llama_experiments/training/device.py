@@ -14,6 +14,7 @@ from accelerate.utils import DistributedType
 
 from llama_experiments.errors import UserError
 from llama_experiments.models.base import OF_16_BITS
+from llama_experiments.training.memory import keep_heap
 from llama_experiments.training.settings import Training
 from llama_experiments.training.sharding import insist, make_plugin, tell_type
 from llama_experiments.training.stopping import Stopped
@@ -31,6 +32,8 @@ def make_accelerator(training: Training, hidden_size: int | None = None) -> Acce
         UserError: a precision that the device does not have, or processes that do not see each other.
     """
     on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        keep_heap()
     precision = chosen_precision(training, hidden_size)
     if precision == "fp16" and not on_gpu:
         raise UserError("training.precision: fp16 needs a GPU, and there is none here; use auto, fp32 or bf16")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,3 +119,29 @@ def test_head_only_training_takes_at_most_two_fifths_of_full_fine_tunings_growth
     # Gradients and Adam's two averages of every weight, in fp32: three times 4 bytes.
     assert full >= 3 * 4 * 14.5e6
     assert 0 < head_only <= 0.4 * full
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap")
+def test_freed_memory_is_kept_for_the_next_step_unless_the_user_has_told_the_heap_otherwise() -> None:
+    script = """
+import resource
+import torch
+from llama_experiments.training.memory import keep_heap
+
+keep_heap()
+for step in range(20):
+    tensors = [torch.ones(5_000_000) for _ in range(3)]
+    del tensors
+    if step == 9:  # until the heap is as large as it has to be
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def faults(**told: str) -> int:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")} | told
+        command = [sys.executable, "-c", script]
+        return int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+    pages = 10 * 3 * 5_000_000 * 4 // 4096
+    assert faults() < pages / 20
+    assert faults(MALLOC_MMAP_THRESHOLD_="1000000") > pages / 2
