@@ -19,12 +19,16 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
-        _keep_what_lives()
+        keep_what_lives("imports")
         if searches:
             gc.enable()
 
 
 @functools.cache
-def _keep_what_lives() -> None:
-    """Once: later a model may be among it, which has to be found when its run is over."""
+def keep_what_lives(after: str) -> None:
+    """Never look at it again. Once after each thing: later a model may be among it, which has to be found.
+
+    Args:
+        after: what has been done by now.
+    """
     gc.freeze()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gc
 import os
 import shutil
@@ -19,6 +18,7 @@ from omegaconf import DictConfig
 
 from llama_experiments.errors import UserError
 from llama_experiments.files import write_text
+from llama_experiments.garbage import keep_what_lives
 from llama_experiments.paths import show
 from llama_experiments.runs.folder import RunFolder
 from llama_experiments.runs.state import read_state
@@ -143,12 +143,7 @@ def _take_away() -> None:
     What outlives the first job, above all what it imported, is never looked at again: that took longer than a job.
     """
     gc.collect()
-    _keep_what_lives()
-
-
-@functools.cache
-def _keep_what_lives() -> None:
-    gc.freeze()
+    keep_what_lives("first job")
 
 
 def _in_processes(
