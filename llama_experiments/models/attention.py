@@ -52,12 +52,13 @@ def attention(
     length, size = query.shape[2:]
     narrow = torch.is_autocast_enabled("cpu")
     with torch.autocast("cpu", enabled=False):
-        if narrow:  # the softmax is most of it, and both kernels are slower in bf16
-            query, key, value = query.float(), key.float(), value.float()
+        if narrow:  # the softmax is most of it, and torch's kernel is slower in bf16
+            query, key = query.float(), key.float()
+            value = value if value.dtype == torch.bfloat16 else value.float()
         chunk = chunk_size(query.shape[0] * query.shape[1], length, size)
         if causal and whole and chunk is not None and length == key.shape[2] and query.dtype == torch.float32:
             return causal_attention(query, key, value, size**-0.5 if scaling is None else scaling, chunk), None
-        output, _ = sdpa_attention_forward(module, query, key, value, *given, **settings)
+        output, _ = sdpa_attention_forward(module, query, key, value.to(query.dtype), *given, **settings)
         return output, None
 
 
@@ -77,7 +78,11 @@ def chunk_size(rows: int, length: int, size: int) -> int | None:
 def causal_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, chunk: int
 ) -> torch.Tensor:
-    """[batch, length, heads, size] of [batch, heads, length, size]; keys and values may have fewer heads."""
+    """[batch, length, heads, size] of [batch, heads, length, size]; keys and values may have fewer heads.
+
+    Where values are bf16 so is what is found, and four of the six products of both passes are made of bf16; scores,
+    probabilities and their gradients are fp32.
+    """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
         output: torch.Tensor = _Causal.apply(query, key, value, scale, chunk)
         return output
@@ -103,6 +108,8 @@ class _Causal(torch.autograd.Function):
         queries, keys, values, *kept = ctx.saved_tensors
         batch, groups, shared, length, size = queries.shape
         queries, keys, values = queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
+        narrow, whole_values = values.dtype, values.float()
+        queries, keys = queries.to(narrow), keys.to(narrow)
         arrived = gradient.view(batch, length, groups, shared, size).permute(0, 2, 3, 1, 4)
         arrived = arrived.reshape(queries.shape)
         of_queries = _empty(queries.shape)
@@ -110,15 +117,21 @@ class _Causal(torch.autograd.Function):
         for (rows, places, end), chosen in zip(_blocks(queries, ctx.chunk), kept, strict=True):
             asked, given = queries[rows, :, places].flatten(1, 2), arrived[rows, :, places].flatten(1, 2)
             # Not baddbmm_, which makes a call of each matrix where the target is a slice.
-            of_values[rows, :end].add_(_times(chosen.transpose(1, 2), given))
-            of_chosen = torch.bmm(given, values[rows, :end].transpose(1, 2))
-            of_scores = torch._softmax_backward_data(of_chosen, chosen, -1, torch.float32)
+            of_values[rows, :end].add_(_times(chosen.to(narrow).transpose(1, 2), given))
+            of_chosen = torch.bmm(given.float(), whole_values[rows, :end].transpose(1, 2))
+            of_scores = torch._softmax_backward_data(of_chosen, chosen, -1, torch.float32).to(narrow)
             block = of_queries[rows, :, places]
             block.copy_(_times(of_scores, keys[rows, :end]).view(block.shape))
             of_keys[rows, :end].add_(_times(of_scores.transpose(1, 2), asked))
         heads = (batch, groups * shared, length, size)
         both = (batch, groups, length, size)
-        return of_queries.mul_(ctx.scale).reshape(heads), of_keys.view(both), of_values.view(both), None, None
+        return (
+            of_queries.mul_(ctx.scale).reshape(heads),
+            of_keys.view(both),
+            of_values.to(narrow).view(both),
+            None,
+            None,
+        )
 
 
 def _by_key_head(
@@ -131,11 +144,11 @@ def _by_key_head(
     return queries, _laid(key), _laid(value)
 
 
-def _empty(shape: torch.Size) -> torch.Tensor:
+def _empty(shape: torch.Size, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """[.., length, size]; in memory column after column where these are few."""
     if shape[-1] < FEW_COLUMNS:
-        return torch.empty((*shape[:-2], shape[-1], shape[-2])).transpose(-2, -1)
-    return torch.empty(shape)
+        return torch.empty((*shape[:-2], shape[-1], shape[-2]), dtype=dtype).transpose(-2, -1)
+    return torch.empty(shape, dtype=dtype)
 
 
 def _laid(tensor: torch.Tensor) -> torch.Tensor:
@@ -170,14 +183,14 @@ def _forward(
 ) -> torch.Tensor:
     batch, groups, shared, length, size = queries.shape
     queries, keys, values = queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
-    found = _empty(queries.shape)
+    found = _empty(queries.shape, values.dtype)
     hidden = torch.full((chunk, chunk), -torch.inf, device=queries.device).triu_(1)
     for rows, places, end in _blocks(queries, chunk):
         asked = queries[rows, :, places]
         scores = torch.bmm(asked.flatten(1, 2), keys[rows, :end].transpose(1, 2)).view(*asked.shape[:3], end)
         scores[..., places].add_(hidden[: asked.shape[2], : asked.shape[2]])
         chosen = torch.softmax(scores, -1, out=scores).flatten(1, 2)
-        found[rows, :, places] = _times(chosen, values[rows, :end]).view(asked.shape)
+        found[rows, :, places] = _times(chosen.to(values.dtype), values[rows, :end]).view(asked.shape)
         if kept is not None:
             kept.append(chosen)
     by_place = found.view(batch, groups, shared, length, size).permute(0, 3, 1, 2, 4)
