@@ -71,6 +71,7 @@ class Experiment:
         with importing():
             from llama_experiments.config import leaves
             from llama_experiments.material import gather, load, ready
+            from llama_experiments.models.hashes import weights_hash
             from llama_experiments.models.shards import Whole
             from llama_experiments.runs.console import Console
             from llama_experiments.runs.describe import describe_run, run_cost, run_tags
@@ -86,7 +87,7 @@ class Experiment:
             from llama_experiments.training.frozen_trunk import frozen_trunk
             from llama_experiments.training.loop import fit
             from llama_experiments.training.memory import PeakMemory
-            from llama_experiments.training.probe import probe_padding
+            from llama_experiments.training.probe import probe_once
             from llama_experiments.training.stopping import Stopping
 
         run, cache = RunFolder(folder), Path(self.output_dir) / "cache"
@@ -110,8 +111,9 @@ class Experiment:
         task_model = TaskModel(model, task)
         attention = model.config._attn_implementation
         packed = training.packs(attention)
+        computed = (weights_hash(proof.before), training.compile, training.liger_kernels)
         with accelerator.autocast():
-            probe_padding(task_model, examples["validation"], probe_device(accelerator, attention), packed)
+            probe_once(task_model, examples["validation"], probe_device(accelerator, attention), packed, computed)
         facts = describe_run(self, folder, material, training, model, groups, accelerator, names)
         tagged = run_tags(self, folder, environment, names) | dict(tags or {})
 

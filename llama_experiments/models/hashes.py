@@ -22,5 +22,5 @@ def weights_hash(hashes: dict[str, str]) -> str:
 
 def _hash(parameter: torch.nn.Parameter) -> str:
     digest = hashlib.blake2b(f"{parameter.dtype} {list(parameter.shape)}".encode(), digest_size=16)
-    digest.update(whole(parameter).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest.update(whole(parameter).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 import torch
 
 from llama_experiments.data.examples import Examples
 from llama_experiments.errors import UserError
+from llama_experiments.sharing import settings_key, shared
 from llama_experiments.tasks.task_model import TaskModel
 from llama_experiments.training.evaluation import to_device
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}  # nats an item
+
+
+def probe_once(
+    task_model: TaskModel, examples: Examples, device: torch.device, packed: bool, model_key: Hashable
+) -> None:
+    """`probe_padding`, once for all jobs of a process that would compute the same with the same rows.
+
+    Args:
+        model_key: tells the weights and how they are computed with.
+
+    Raises:
+        UserError: as it does.
+    """
+    task_model.to(device)
+    batch = examples.batch(_pair(examples), packed)
+    rows = tuple((name, tuple(values.shape), values.numpy().tobytes()) for name, values in batch.items())
+    config = task_model.model.config
+    how = (config.to_json_string(use_diff=False), config._attn_implementation, str(device), packed)
+    precision = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
+    key = (model_key, settings_key(task_model.task), rows, how, precision)
+    shared("padding probes", key, lambda: probe_padding(task_model, examples, device, packed))
 
 
 def probe_padding(task_model: TaskModel, examples: Examples, device: torch.device, packed: bool = False) -> float:
@@ -21,8 +45,7 @@ def probe_padding(task_model: TaskModel, examples: Examples, device: torch.devic
     Raises:
         UserError: they differ, so the model's attention looks at padding, or at neighbours.
     """
-    order = np.argsort(examples.lengths, kind="stable")
-    pair = np.array([order[-1], order[0]])  # in this order: packed, only the second could see the other
+    pair = _pair(examples)
     was_training = task_model.training
     task_model.eval().to(device)
     with torch.inference_mode():
@@ -43,3 +66,9 @@ def probe_padding(task_model: TaskModel, examples: Examples, device: torch.devic
             "this attention implementation looks at padding, choose another (sdpa or eager)"
         )
     return difference
+
+
+def _pair(examples: Examples) -> np.ndarray:
+    """The longest and the shortest, in this order: packed, only the second could see the other."""
+    order = np.argsort(examples.lengths, kind="stable")
+    return np.array([order[-1], order[0]])

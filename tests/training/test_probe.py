@@ -9,12 +9,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from llama_experiments import sharing
 from llama_experiments.data.examples import Batch
 from llama_experiments.errors import UserError
 from llama_experiments.tasks.base import Output
 from llama_experiments.tasks.classification import SequenceClassification
 from llama_experiments.tasks.task_model import TaskModel
-from llama_experiments.training.probe import probe_padding
+from llama_experiments.training.probe import probe_once, probe_padding
 from tests.training.conftest import LABELS, SENTIMENT, Case
 
 CPU = torch.device("cpu")
@@ -55,6 +56,35 @@ def test_the_shortest_row_is_padded_to_the_longest(sentiment: Case) -> None:
     assert shapes == [(1, shortest), (2, longest)]
     assert longest > shortest
     assert longest <= SENTIMENT.max_length
+
+
+def test_jobs_that_begin_alike_share_it(sentiment: Case) -> None:
+    sharing.forget()
+    passes: list[int] = []
+
+    def probes(key: str = "weights", autocast: bool = False, **config: float) -> int:
+        """How many passes a job makes, whose model is another in memory."""
+        model = sentiment.task_model()
+        model.model.config.update(config)
+        model.register_forward_pre_hook(lambda *_: passes.append(1))
+        passes.clear()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            probe_once(model, sentiment.examples["validation"], CPU, False, key)
+        return len(passes)
+
+    assert probes() == 2
+    assert probes() == 0
+    assert probes("other weights") == 2
+    assert probes(autocast=True) == 2
+    assert probes(rms_norm_eps=1e-4) == 2
+    assert probes() == 0
+
+
+def test_a_probe_that_failed_is_made_again(sentiment: Case) -> None:
+    for _ in range(2):
+        model = TaskModel(sentiment.model(), PoolsTheLastColumn(labels=LABELS))
+        with pytest.raises(UserError, match="padding probe failed"):
+            probe_once(model, sentiment.examples["validation"], CPU, False, "weights")
 
 
 @pytest.mark.parametrize("training", [True, False])
