@@ -71,7 +71,6 @@ class Experiment:
         with importing():
             from llama_experiments.config import leaves
             from llama_experiments.material import gather, load, ready
-            from llama_experiments.models.hashes import weights_hash
             from llama_experiments.models.shards import Whole
             from llama_experiments.runs.console import Console
             from llama_experiments.runs.describe import describe_run, run_cost, run_tags
@@ -111,7 +110,7 @@ class Experiment:
         task_model = TaskModel(model, task)
         attention = model.config._attn_implementation
         packed = training.packs(attention)
-        computed = (weights_hash(proof.before), training.compile, training.liger_kernels)
+        computed = (environment["model"]["starting_weights_hash"], training.compile, training.liger_kernels)
         with accelerator.autocast():
             probe_once(task_model, examples["validation"], probe_device(accelerator, attention), packed, computed)
         facts = describe_run(self, folder, material, training, model, groups, accelerator, names)

@@ -32,8 +32,7 @@ def probe_once(
     rows = tuple((name, tuple(values.shape), values.numpy().tobytes()) for name, values in batch.items())
     config = task_model.model.config
     how = (config.to_json_string(use_diff=False), config._attn_implementation, str(device), packed)
-    precision = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
-    key = (model_key, settings_key(task_model.task), rows, how, precision)
+    key = (model_key, settings_key(task_model.task), rows, how, _autocast_dtype(device))
     shared("padding probes", key, lambda: probe_padding(task_model, examples, device, packed))
 
 
@@ -53,8 +52,7 @@ def probe_padding(task_model: TaskModel, examples: Examples, device: torch.devic
         beside = task_model(to_device(examples.batch(pair, packed), device)).predictions["loss"][1]
     task_model.train(was_training)
     difference = float((alone - beside).abs()) / int(examples.counts[pair[1]])
-    autocast = torch.is_autocast_enabled(device.type)
-    dtype = torch.get_autocast_dtype(device.type) if autocast else next(task_model.parameters()).dtype
+    dtype = _autocast_dtype(device) or next(task_model.parameters()).dtype
     if not difference <= TOLERANCE.get(dtype, 1e-3):
         if packed:
             raise UserError(
@@ -66,6 +64,10 @@ def probe_padding(task_model: TaskModel, examples: Examples, device: torch.devic
             "this attention implementation looks at padding, choose another (sdpa or eager)"
         )
     return difference
+
+
+def _autocast_dtype(device: torch.device) -> torch.dtype | None:
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
 def _pair(examples: Examples) -> np.ndarray:
